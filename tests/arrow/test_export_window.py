@@ -41,7 +41,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[VideoClient]:
 
 
 def left_over(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob(".*") if path.name != ".lock"]
+    return [path.name for path in folder.rglob(".*") if path.name not in (".lock", ".turn.lock")]
 
 
 def test_windows_are_months_by_default() -> None:
@@ -283,6 +283,7 @@ async def test_month_that_grows_has_each_row_once(client: VideoClient, tmp_path:
         assert rows_in(tmp_path) == note["rows"]
     assert sorted(path.name for path in (tmp_path / "_notes").iterdir()) == [
         ".lock",
+        ".turn.lock",
         "cdr-2026-01-01_2026-01-16.json",
         "cdr-2026-01-01_2026-01-16.open",
     ]

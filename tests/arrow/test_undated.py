@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -36,7 +38,7 @@ FIRST = date(2026, 1, 5)
 DAYS = 5
 RECORDS = tuple((n, FIRST + timedelta(n % DAYS)) for n in range(2 * DAYS))
 """The number of each record, and the day on which the service has it."""
-
+LATER = FIRST + timedelta(30)
 
 COLUMNS = pyarrow.schema([SCHEMA.field(name) for name in ("cdr_id", "call_log_id", "call_num", "trans_at")])
 """Few, because a file with all of them takes longer."""
@@ -83,9 +85,10 @@ class Stream:
 
 
 def _record(n: int, day: date, is_undated: bool) -> CallRecord:
-    # One without an ID is known by its other values.
-    fields = {"call_num": f"{n}", **({"cdr_id": f"d{n}"} if n % 4 else {})}
-    return CallRecord.from_dict({**fields, **({} if is_undated else {"trans_date": f"{day}T10:00:00.000Z"})})
+    """Return a record without an ID, with one of its own, one that it shares, or one that it gains with its date."""
+    dated = {} if is_undated else {"trans_date": f"{day}T10:00:00.000Z"}
+    ids = ({}, {"cdr_id": f"d{n}"}, {"cdr_id": "same"}, {"call_log_id": "c", **({"cdr_id": f"d{n}"} if dated else {})})
+    return CallRecord.from_dict({"call_num": f"{n}", **ids[n % 4], **dated})
 
 
 @contextmanager
@@ -161,7 +164,7 @@ class Step:
 STEPS = st.builds(
     Step,
     PERIODS,
-    st.sampled_from([FIRST + timedelta(3), FIRST + timedelta(30)]),
+    st.sampled_from([FIRST + timedelta(3), LATER]),
     st.frozensets(st.sampled_from([n for n, _ in RECORDS]), max_size=5),
     st.booleans(),
     st.tuples(st.none() | st.integers(0, 25), st.sampled_from(["replace", "unlink"])),
@@ -254,3 +257,49 @@ def test_command_and_report_count_what_the_folder_has(cli: Any, sandbox: Sandbox
     assert sorted(path.name for path in (folder / "d/_notes").glob("*undated*")) == []
     report = json.loads(cli("report", "2026-01-05", "2026-01-07", "d", "--json", "--quiet").stdout)
     assert (report["totals"]["records"], report["odd"]["unreadable_values"]) == (2, 0)
+
+
+def test_undated_record_stays_when_another_one_with_its_id_is_read(tmp_path: Path) -> None:
+    service = Service(frozenset({6}))
+    export(tmp_path, service, Period(FIRST, FIRST + timedelta(1)), LATER, overwrite=False)
+    export(tmp_path, service, Period(FIRST + timedelta(1), FIRST + timedelta(2)), LATER, overwrite=True)
+    service.undated = frozenset()
+    export(tmp_path, service, Period(FIRST + timedelta(2), FIRST + timedelta(2)), LATER, overwrite=True)
+    assert (found_in(tmp_path)[6, True], found_in(tmp_path)[2, False]) == (1, 1)
+
+
+def test_undated_record_that_gains_an_id_with_its_date_is_there_once(tmp_path: Path) -> None:
+    service, period = Service(frozenset({3})), Period(FIRST + timedelta(3), FIRST + timedelta(3))
+    export(tmp_path, service, period, FIRST, overwrite=False)
+    assert found_in(tmp_path)[3, True] == 1
+    service.undated = frozenset()
+    export(tmp_path, service, period, FIRST, overwrite=False)
+    assert (found_in(tmp_path)[3, True], found_in(tmp_path)[3, False]) == (0, 1)
+
+
+def test_two_processes_that_settle_one_period_lose_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins after the first has written its file of undated records, and before its days."""
+    period, second = Period(FIRST, FIRST + timedelta(1)), ThreadPoolExecutor(1)
+    export(tmp_path, Service(), period, FIRST, overwrite=False)
+    real, real_turn, waits_or_ended, started = DataSet.write, DataSet.turn, threading.Event(), list[Any]()
+
+    def write(self: DataSet, target: Any, *args: Any, **options: Any) -> Any:
+        if target.dated and not started:
+            started.append(second.submit(export, tmp_path, Service(), period, LATER, overwrite=True))
+            started[0].add_done_callback(lambda _: waits_or_ended.set())
+            assert waits_or_ended.wait(30)
+        return real(self, target, *args, **options)
+
+    @contextmanager
+    def turn(self: DataSet, waited: float) -> Iterator[bool]:
+        with real_turn(self, waited) as is_ours:
+            if not is_ours:
+                waits_or_ended.set()
+            yield is_ours
+
+    monkeypatch.setattr(DataSet, "write", write)
+    monkeypatch.setattr(DataSet, "turn", turn)
+    with second:
+        export(tmp_path, Service(frozenset({1})), period, LATER, overwrite=True)
+        started[0].result()
+    assert found_in(tmp_path) == Counter({(n, False): 1 for n, day in RECORDS if period.first <= day <= period.last})

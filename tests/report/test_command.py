@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -387,6 +388,17 @@ def test_report_of_days_that_have_ended_says_nothing_of_it(sandbox: Sandbox, cli
     result = cli("report", "2026-01-01", "2026-01-27", "page.html", "--json", "--quiet")
     assert json.loads(result.stdout)["unfinished_days"] is None
     assert "has not ended" not in result.stderr + (folder / "page.html").read_text()
+
+
+def test_report_that_runs_over_midnight_is_of_the_day_on_which_it_began(
+    sandbox: Sandbox, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of 31 January that the service adds on 3 February, after the request, are missing."""
+    times = chain([datetime(2026, 2, 3, 23, 59, 57, tzinfo=UTC)], repeat(datetime(2026, 2, 4, 0, 0, 3, tzinfo=UTC)))
+    monkeypatch.setattr("videoapi.cli.report_run.now", lambda zone: next(times).astimezone(zone))
+    found = figures(cli("report", "2026-01", "page.html", "--json", "--quiet"))
+    assert found["open_days"] == {"first": "2026-01-31", "last": "2026-01-31"}
+    assert found["as_of"] == {"first": "2026-02-03T23:59:57Z", "last": "2026-02-03T23:59:57Z"}
 
 
 @pytest.mark.usefixtures("midmonth")

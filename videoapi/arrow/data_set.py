@@ -1,8 +1,9 @@
 """A folder of Parquet files, each whole or absent, each with a note of its rows and digest. Blocking.
 
 A file is written under a temporary name, synced, and renamed; then its note is. Several processes may write the same
-file at once: each has a temporary file of its own, and file and note change together, under a lock. What begins with
-`_` or `.` is not data, which readers of Parquet folders respect.
+file at once: each has a temporary file of its own, and file and note change together, under a lock. Under another one,
+one process at a time moves rows from file to file. What begins with `_` or `.` is not data, which readers of Parquet
+folders respect.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _SOURCE: Final = "_source.json"
 _REJECTED: Final = ".rejected.jsonl"
 _LOCK: Final = ".lock"
 _LOCK_WAIT: Final = 60.0
+_TURN: Final = ".turn.lock"
+_TURN_WAIT: Final = 600.0
 _OURS: Final = re.compile(r"\.[0-9A-Za-z_-]{1,80}\.(?:parquet|json|rejected\.jsonl)\.[0-9a-f]{16}\.tmp")
 _PERIOD: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:_([0-9]{4}-[0-9]{2}-[0-9]{2}))?")
 _FIELDS: Final = {"file": str, "first": str, "last": str, "rows": int, "sha256": str}
@@ -175,6 +178,25 @@ class DataSet:
             self._remove(target)
             _sync_folder(self.folder)
             _sync_folder(self._notes)
+
+    @contextlib.contextmanager
+    def turn(self, waited: float) -> Generator[bool, None, None]:
+        """Have no other process move rows between files, for as long as it takes to write them all.
+
+        Args:
+            waited: For how many seconds this process has waited for its turn.
+
+        Returns:
+            Whether it is its turn; if not, try again later.
+
+        Raises:
+            ConfigurationError: If it has waited for too long.
+        """
+        with self._open_lock(_TURN) as file:
+            is_ours = lock(file)
+            if not is_ours and waited > _TURN_WAIT:
+                self._refuse_to_wait(_TURN, _TURN_WAIT)
+            yield is_ours
 
     @contextlib.contextmanager
     def spool_file(self) -> Generator[BinaryIO, None, None]:
@@ -384,19 +406,27 @@ class DataSet:
     @contextlib.contextmanager
     def _locked(self) -> Generator[None, None, None]:
         """Hold the lock of the folder, for as long as it takes to look at a file or to rename one."""
-        file = os.open(self._notes / _LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
-        try:
+        with self._open_lock(_LOCK) as file:
             give_up = time.monotonic() + _LOCK_WAIT
             while not lock(file):
                 if time.monotonic() > give_up:
-                    raise ConfigurationError(
-                        f"{self._notes / _LOCK}: another process holds the lock of this folder for more than "
-                        f"{_LOCK_WAIT:.0f} s. Is it stopped?"
-                    )
+                    self._refuse_to_wait(_LOCK, _LOCK_WAIT)
                 time.sleep(0.01)
             yield
+
+    @contextlib.contextmanager
+    def _open_lock(self, name: str) -> Generator[int, None, None]:
+        file = os.open(self._notes / name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            yield file
         finally:
             os.close(file)
+
+    def _refuse_to_wait(self, name: str, seconds: float) -> NoReturn:
+        raise ConfigurationError(
+            f"{self._notes / name}: another process holds the lock of this folder for more than "
+            f"{seconds:.0f} s. Is it stopped?"
+        )
 
     def _note(self, target: DataFile) -> Path:
         return self._notes / f"{target.name}.json"

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import date, datetime
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from videoapi.arrow.columns import compute
 from videoapi.arrow.data_set import DataFile, DataSet, Note
+from videoapi.arrow.same_records import SameRecords
 from videoapi.arrow.spool import Spool
-
-_IDS: Final = ("cdr_id", "call_log_id", "archive_id")
 
 WriteFile = Callable[..., Note]
 """`DataSet.write` with the schema and the source."""
@@ -54,12 +53,14 @@ class UndatedRows:
             Which of `days` must not stay as they are: those that get or lose a record.
         """
         stored = self.data_set.overlapping(self.own)
-        news = {key for batch in self._undated() for key in keys_of(batch)}
+        news = SameRecords(self._undated())
         if not stored and not news:
             return frozenset()
-        shown, gaining = self._shown({key for file, note in stored.items() if note for key in self._keys(file)})
+        shown, gaining = self._shown(
+            SameRecords(chain.from_iterable(self.data_set.batches(file) for file, note in stored.items() if note))
+        )
         # Also those that are written in any case: until then, they have the record, too.
-        losing = {day for day in days if news and self.data_set.is_known(day) and not news.isdisjoint(self._keys(day))}
+        losing = {day for day in days if news and self.data_set.is_known(day) and self._has_any(day, news)}
         again = losing | {day for day in days if any(day.has(one) for one in gaining)}
         for day, note in days.items():
             if note is None or day in again:
@@ -79,30 +80,30 @@ class UndatedRows:
             if rows.num_rows:
                 yield rows
 
-    def _keys(self, file: DataFile) -> Iterator[str]:
-        return chain.from_iterable(map(keys_of, self.data_set.batches(file)))
+    def _has_any(self, file: DataFile, records: SameRecords) -> bool:
+        return any(any(records.has(batch)) for batch in self.data_set.batches(file))
 
-    def _shown(self, keys: Set[str]) -> tuple[Set[str], Set[date]]:
-        """Return which of some records were read, and the days of those that have one now."""
-        shown: set[str] = set()
+    def _shown(self, stored: SameRecords) -> tuple[SameRecords, Set[date]]:
+        """Return those rows that were read of stored records, and the days of those that have one now."""
+        shown: list[Any] = []
         days: set[date] = set()
-        for batch in self.spool.batches() if keys else ():
-            for key, at in zip(keys_of(batch), batch.column("trans_at").to_pylist(), strict=True):
-                if key in keys:
-                    shown.add(key)
-                    days |= set() if at is None else {at.date()}
-        return shown, days
+        for batch in self.spool.batches() if stored else ():
+            rows = batch.filter(stored.has(batch))
+            if rows.num_rows:
+                shown.append(rows)
+                days.update(at.date() for at in rows.column("trans_at").drop_null().to_pylist())
+        return SameRecords(shown), days
 
-    def _rest(self, file: DataFile, shown: Set[str]) -> Iterator[Any]:
+    def _rest(self, file: DataFile, shown: SameRecords) -> Iterator[Any]:
         """Yield the rows of a file that stay: those that were not read, and may still be there."""
         if self.overwrite and self.own.contains(file):
             return
         for batch in self.data_set.batches(file):
-            rows = batch.filter([key not in shown for key in keys_of(batch)])
+            rows = batch.filter([not is_shown for is_shown in shown.has(batch)])
             if rows.num_rows:
                 yield rows
 
-    def _write_rest(self, file: DataFile, note: Note | None, shown: Set[str], write: WriteFile) -> None:
+    def _write_rest(self, file: DataFile, note: Note | None, shown: SameRecords, write: WriteFile) -> None:
         rows = sum(batch.num_rows for batch in self._rest(file, shown))
         if note is None or not rows:
             self.data_set.remove(file)
@@ -111,7 +112,7 @@ class UndatedRows:
             rest = self._rest(file, shown)
             write(file, batches=rest, odd=_at_most(note, rows), stays_open=False, exported=exported)
 
-    def _write_own(self, note: Note | None, has_news: bool, shown: Set[str], write: WriteFile) -> None:
+    def _write_own(self, note: Note | None, has_news: bool, shown: SameRecords, write: WriteFile) -> None:
         rows = sum(batch.num_rows for batch in self._rest(self.own, shown))
         if not has_news and not rows:
             self.data_set.remove(self.own)
@@ -121,16 +122,6 @@ class UndatedRows:
             odd.update(_at_most(note, rows))
         both = chain(self._undated(), self._rest(self.own, shown))
         write(self.own, batches=both, odd=odd, stays_open=False, exported=self.exported)
-
-
-def keys_of(rows: Any) -> list[str]:
-    """Return what identifies each row: the ID of the record, or all of its values except its time."""
-    columns = [rows.column(name).to_pylist() for name in _IDS if name in rows.schema.names]
-    keys: list[str] = [next(filter(None, ids), "") for ids in zip(*columns, strict=True)]
-    if "" not in keys:
-        return keys
-    others = rows.drop_columns(["trans_at"])
-    return [key or repr(others.slice(n, 1).to_pylist()) for n, key in enumerate(keys)]
 
 
 def _at_most(note: Note, rows: int) -> dict[str, int]:

@@ -35,7 +35,10 @@ OPEN: Final = "open"
 _INODE: Final = "inode"
 """In the note, the inode of its own file, which is only written in place: in a copy, it differs."""
 _WRITTEN: Final = "written"
-"""In the note, when it was written, by the clock of its file system: no restore can set the time of its last change."""
+"""In the note, when it was written, by the clock of its file system.
+
+A restore of the file cannot set the time of its last change. A rollback of the whole volume brings it back.
+"""
 _SLACK_NS: Final = 2 * 10**9
 """How far that time may be from the time of the last change."""
 _LATEST: Final = {"ignored": "[]", "settle": ""}

@@ -142,7 +142,7 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
         else:
             source = await _read_service(access, options, reading)
         summary = await asyncio.to_thread(_summarize, reading, options, source)
-        summary = _with_coverage(summary, options, found, calendar.zone, today)
+        summary = _with_coverage(summary, options, found, asked)
         summary = attrs.evolve(summary, as_of=_as_of(summary, options, found, asked))
         if page is not None or options.out == STDOUT:
             lead = options.groups[0] if options.groups else None
@@ -271,7 +271,7 @@ def _coverages(options: ReportOptions) -> dict[str, Coverage]:
 
 
 def _with_coverage(
-    summary: UsageSummary, options: ReportOptions, found: Mapping[str, Coverage], zone: tzinfo, began: date
+    summary: UsageSummary, options: ReportOptions, found: Mapping[str, Coverage], began: datetime
 ) -> UsageSummary:
     """Return the summary with the days that its source lacks, or may lack.
 
@@ -279,9 +279,9 @@ def _with_coverage(
         summary: The figures.
         options: The options.
         found: What the exports say about themselves.
-        zone: The time zone of the report.
-        began: The day in this zone on which the report began.
+        began: When the report began, in its time zone: the source may lack what came later.
     """
+    zone, today = parse_zone(options.timezone), began.astimezone(UTC).date()
     asked = summary.period.in_utc(zone) if summary.period is not None and options.periods else None
     partial = tuple(kind for kind, one in found.items() if one.is_partial and not one.has_all(asked))
     summary = attrs.evolve(
@@ -295,8 +295,8 @@ def _with_coverage(
     if summary.period is None:
         untimed = tuple(kind for kind, one in found.items() if one.undated)
         return attrs.evolve(summary, untimed=untimed, unfinished=_around(lasting))
-    period, days, today = summary.period, summary.period.in_utc(zone), now(UTC).date()
-    rest = period.unfinished(began)
+    period, days = summary.period, summary.period.in_utc(zone)
+    rest = period.unfinished(began.date())
     future = frozenset[date]() if rest is None else frozenset(rest.days())
     if options.source is None:
         opened = open_days(days, today - timedelta(LATE_DAYS))

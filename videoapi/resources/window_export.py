@@ -9,7 +9,8 @@ from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from operator import eq
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 import attrs
 import pyarrow
@@ -25,6 +26,7 @@ from videoapi.models.redaction import text_without_secrets
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Rejected
 
+_TURN_DELAY: Final = 0.05
 Source = Callable[[], Mapping[str, str]]
 _Part = tuple[DataFile, Iterable[Any], Mapping[str, int]]
 """A file, its rows, and how many of them have which odd field."""
@@ -125,7 +127,12 @@ class PeriodExport:
                 overwrite=self.overwrite,
                 exported=exported,
             )
-            notes = await asyncio.to_thread(self._write, reading, schema, found, parts)
+            notes, began = None, monotonic()
+            while notes is None:
+                # The lock is held within the thread, which ends its work even if this task is cancelled.
+                notes = await asyncio.to_thread(self._write, reading, schema, found, parts, monotonic() - began)
+                if notes is None:
+                    await asyncio.sleep(_TURN_DELAY)
             if is_less and not done:
                 await asyncio.to_thread(self.data_set.note_rejected, rejected, rows)
             return notes
@@ -153,17 +160,26 @@ class PeriodExport:
         schema: Any,
         found: Mapping[DataFile, Note | None],
         parts: Callable[[Spool], Iterable[_Part]],
-    ) -> list[Note]:
-        write = partial(self.data_set.write, schema=schema, source=self.source())
-        again = reading.settle(found, write)
-        notes: list[Note] = []
-        for target, batches, odd in parts(reading.spool):
-            note = found[target]
-            if note is None or target in again:
-                stays_open = self._stays_open(target.period)
-                note = write(target, batches=batches, odd=odd, stays_open=stays_open, exported=reading.exported)
-            notes.append(note)
-        return notes
+        waited: float,
+    ) -> list[Note] | None:
+        """Write what was read, and return the notes; None while another process writes.
+
+        Between the file of undated records and those of the days, a record may be in none: another process that
+        settles its own reading then would not find it.
+        """
+        with self.data_set.turn(waited) as is_ours:
+            if not is_ours:
+                return None
+            write = partial(self.data_set.write, schema=schema, source=self.source())
+            again = reading.settle(found, write)
+            notes: list[Note] = []
+            for target, batches, odd in parts(reading.spool):
+                note = found[target]
+                if note is None or target in again:
+                    stays_open = self._stays_open(target.period)
+                    note = write(target, batches=batches, odd=odd, stays_open=stays_open, exported=reading.exported)
+                notes.append(note)
+            return notes
 
     def _stays_open(self, period: Period) -> bool:
         return stays_open(period.last, self.today, self.late)
