@@ -244,6 +244,43 @@ async def test_user_code_that_cancels_its_own_task_does_not_end_the_run_silently
     assert report.counts["created"] == len(sandbox.ledger.rooms)
 
 
+@pytest.mark.parametrize("by", ["middleware", "progress"])
+async def test_outcome_of_a_worker_that_user_code_cancels_is_in_the_report_and_an_error_says_so(
+    sandbox: Sandbox, by: str
+) -> None:
+    calls = 0
+
+    async def cancel_once() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+    async def middleware(request: Request, send: Send) -> Outcome:
+        outcome = await send(request)
+        if by == "middleware" and request.route.name == "rooms.create":
+            await cancel_once()
+        return outcome
+
+    async def progress(_: BulkReport) -> None:
+        if by == "progress":
+            await cancel_once()
+
+    yielded = []
+    async with client_of(sandbox, middleware=[middleware]) as client:
+        run = client.rooms.create_each(keyed(6), concurrency=4, progress=progress)
+        with pytest.raises(ConfigurationError, match=r"User code.*cancelled a task of the run") as caught:
+            async for outcome in run:
+                yielded.append(outcome)
+
+    assert caught.value.report is run.report
+    assert sorted([*(one.index for one in yielded), *rows(run.report)]) == list(range(run.report.total))
+    assert len(yielded) < run.report.total
+
+
 @pytest.mark.parametrize("sends", [False, True], ids=["before it sends", "after it has sent"])
 async def test_middleware_that_cancels_the_self_check_create_does_not_cancel_the_run(
     sandbox: Sandbox, sends: bool

@@ -67,6 +67,7 @@ class BulkRun(Generic[S]):
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
         self._working: list[asyncio.Task[None]] = []
+        self._lost_worker = False
         self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = self._over = False
         self.report = BulkReport()
@@ -106,7 +107,8 @@ class BulkRun(Generic[S]):
 
         Raises:
             ConfigurationError: At once, if the run is iterated over a second time, or is over.
-            VideoAPIError: At the end, what stopped the run before all inputs were read (`report.stopped`).
+            VideoAPIError: At the end, what stopped the run (`report.stopped`) before all inputs were read, or all outcomes
+                yielded: the others are in the report.
             Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
         """
         if self._iterated or self._left:
@@ -126,7 +128,8 @@ class BulkRun(Generic[S]):
             raise _with_report(cancelled, self.report) from None
         finally:
             await self.aclose()
-        error = self._inputs.error or (None if self.report.exhausted else self.report.stopped)
+        all_yielded = self.report.exhausted and not self._lost_worker
+        error = self._inputs.error or (None if all_yielded else self.report.stopped)
         if error is not None:
             raise _with_report(error, self.report)
 
@@ -296,21 +299,28 @@ class BulkRun(Generic[S]):
         """Send what is to be sent again, then read on, until the inputs or the run end or too many are in doubt."""
         loop = asyncio.get_running_loop()
         self._working = workers = [loop.create_task(self._work()) for _ in range(self._workers)]
+        for worker in workers:
+            worker.add_done_callback(self._note_cancelled)
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
-            if not self._sender.must_stop() and any(worker.cancelled() for worker in workers):
-                self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
         except asyncio.CancelledError:
             # Also for a worker in user code that swallows its cancellation.
             self._sender.stop()
             raise
         finally:
             for worker in workers:
+                worker.remove_done_callback(self._note_cancelled)
                 worker.cancel()
             await asyncio.wait(workers)
         for worker in workers:
             if not worker.cancelled() and (error := worker.exception()) is not None:
                 raise error
+
+    def _note_cancelled(self, worker: asyncio.Task[None]) -> None:
+        """End the run if user code has cancelled a worker: its outcome reaches only the report."""
+        if worker.cancelled() and not self._sender.stopping:
+            self._lost_worker = True
+            self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
 
     async def _work(self) -> None:
         while (item := await self._next()) is not None:
