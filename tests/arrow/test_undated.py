@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +28,12 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from videoapi.arrow import data_set
-from videoapi.arrow.columns import call_columns
+from videoapi.arrow.columns import archive_columns, call_columns
 from videoapi.arrow.data_set import DataSet
 from videoapi.arrow.periods import Period
+from videoapi.arrow.same_records import SameRecords
 from videoapi.arrow.schema import SCHEMA
+from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.resources.window_export import PeriodExport
 from videoapi.sandbox import Sandbox
@@ -275,6 +279,31 @@ def test_undated_record_that_gains_an_id_with_its_date_is_there_once(tmp_path: P
     service.undated = frozenset()
     export(tmp_path, service, period, FIRST, overwrite=False)
     assert (found_in(tmp_path)[3, True], found_in(tmp_path)[3, False]) == (0, 1)
+
+
+def test_undated_archive_whose_links_are_signed_anew_is_there_once() -> None:
+    def archive(signature: int) -> Any:
+        fields = {"_id": "a", "conf_num": "c", "recording": [{"url": f"https://h/x.mkv?sig={signature}"}]}
+        return archive_columns([Archive.from_dict(fields)])
+
+    assert SameRecords([archive(1)]).has(archive(2)) == [True]
+
+
+def test_folder_is_free_after_an_export_during_which_a_process_was_forked(tmp_path: Path) -> None:
+    found = DataSet(tmp_path, {"app_id": "a"}, overwrite=False)
+    found.open()
+    with found.turn(0) as is_ours:
+        assert is_ours
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with found.turn(0) as is_free:
+            assert is_free
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_two_processes_that_settle_one_period_lose_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

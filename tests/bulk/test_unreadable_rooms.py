@@ -103,6 +103,31 @@ async def test_a_room_that_is_not_utf8_hides_in_no_block_of_others(
     assert names(sandbox) == ["Room 0"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"REFERENCE", b"\xff" * 28),
+        (b"REFERENCE", b"\x00" * 28),
+        (b'"owner_ref"', b'"own\xffr_ref"'),
+        (b'"owner_ref"', b'"own\x00r_ref"'),
+    ],
+    ids=["all bytes", "all characters", "a byte of the name", "a character of the name"],
+)
+async def test_a_room_of_which_nothing_of_the_reference_is_left_is_not_created_again(
+    sandbox: Sandbox, old: bytes, new: bytes
+) -> None:
+    await run_job(sandbox, keyed(2), settle=SETTLE)
+
+    def damage(room: dict[str, Any]) -> bytes:
+        old_text = old if old != b"REFERENCE" else room["owner_ref"].encode()
+        return json.dumps(room).encode().replace(old_text, new)
+
+    await damage_room(sandbox, "Room 1", damage)
+    sandbox.add_room(json.dumps(FOREIGN).encode())
+    report = await run_job(sandbox, keyed(2), settle=SETTLE)
+    assert report.counts == {"created": 1, "unknown": 1}
+
+
 @pytest.mark.parametrize("owner_ref", [b'"\xfcmit"', b'"\tteam"', b'"caf\xe9"'])
 async def test_a_damaged_value_that_is_too_short_for_a_reference_blocks_no_job(
     sandbox: Sandbox, owner_ref: bytes

@@ -29,7 +29,7 @@ import attrs
 from videoapi.arrow.parquet import ParquetFile, parquet_batches
 from videoapi.arrow.periods import Period, moment
 from videoapi.errors import ConfigurationError
-from videoapi.files import lock
+from videoapi.files import lock, unlock
 
 MANIFEST: Final = "_manifest.json"
 _NOTES: Final = "_notes"
@@ -420,6 +420,7 @@ class DataSet:
         try:
             yield file
         finally:
+            unlock(file)
             os.close(file)
 
     def _refuse_to_wait(self, name: str, seconds: float) -> NoReturn:

@@ -127,8 +127,8 @@ class BulkRun(Generic[_BulkRunS]):
 
         Raises:
             ConfigurationError: At once, if the run is iterated over a second time, or is over.
-            VideoAPIError: At the end, what stopped the run (`report.stopped`) before all inputs were read, or all outcomes
-                yielded: the others are in the report.
+            VideoAPIError: At the end, what stopped the run (`report.stopped`) before all inputs were read, or before
+                all outcomes were yielded. The others are in the report.
             Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
         """
 

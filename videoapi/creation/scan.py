@@ -256,15 +256,18 @@ class _Search:
         if is_one or not is_text or _may_contain_prefix(block.text):
             for nth, item in enumerate(block.items):
                 raw = bytes(item)
-                if is_one or _may_contain_prefix(raw) or not (is_text or _is_utf8(raw)):
-                    self._add_item(raw, block.index + nth)
+                item_is_text = is_text or _is_utf8(raw)
+                if is_one or not item_is_text or _may_contain_prefix(raw):
+                    self._add_item(raw, block.index + nth, is_text=item_is_text)
 
-    def _add_item(self, raw: bytes, index: int) -> None:
+    def _add_item(self, raw: bytes, index: int, *, is_text: bool) -> None:
         room = parse_summary(raw)
-        if room is None:
-            self._add_unreadable(raw, index, is_json=False)
-        elif (reference := room.reference()) is not None:
+        reference = None if room is None else room.reference()
+        if room is not None and reference is not None:
             self._add(reference, room, raw)
+        elif room is None or not is_text:
+            # The decoder does not look at the names of fields that it skips: one of them may be damaged.
+            self._add_unreadable(raw, index, is_json=False)
         elif not room.is_clear():
             self._add_unreadable(raw, index, is_json=True)
 

@@ -16,7 +16,7 @@ import attrs
 from videoapi.creation.references import DATA_KEY, LENGTH, is_reference, with_location
 
 _SHOWN: Final = 3
-_FEWEST_LETTERS: Final = LENGTH // 2
+_SHORTEST: Final = LENGTH // 2
 _ESCAPE: Final = re.compile(r"\\(?:u00|x)(3[2-7]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 """The escape of a letter of a reference, or of the name of its field."""
 _REFERENCE: Final = re.compile(rf"(?=(vx[a-z2-7]{{{LENGTH - 2}}}))")
@@ -80,8 +80,8 @@ def _damaged_starts(text: str) -> Iterable[str]:
         assert head is not None
         rest = value[head.end() :]
         rest_of_letters = _DAMAGE.sub("", rest)
-        # Of a value that is complete, but has lost more, nothing says that it was a reference.
-        is_too_short = bool(quote) and len(head[0]) + len(rest_of_letters) < _FEWEST_LETTERS
+        # Of a value that is complete, but so short, nothing says that it was a reference.
+        is_too_short = bool(quote) and len(value) < _SHORTEST
         whole = len(rest) == 0 and bool(quote)
         if not (whole or is_too_short) and _HEAD.fullmatch(rest_of_letters):
             yield head[0]
