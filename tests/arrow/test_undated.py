@@ -281,7 +281,7 @@ def test_undated_record_that_gains_an_id_with_its_date_is_there_once(tmp_path: P
     assert (found_in(tmp_path)[3, True], found_in(tmp_path)[3, False]) == (0, 1)
 
 
-def test_undated_archive_whose_links_are_signed_anew_is_there_once() -> None:
+def test_undated_archive_whose_links_have_new_signatures_is_there_once() -> None:
     def archive(signature: int) -> Any:
         fields = {"_id": "a", "conf_num": "c", "recording": [{"url": f"https://h/x.mkv?sig={signature}"}]}
         return archive_columns([Archive.from_dict(fields)])

@@ -16,7 +16,7 @@ _IDS: Final = ("cdr_id", "call_log_id", "archive_id")
 _MOVING: Final = frozenset({"trans_at", "trans_date", "extra"})
 """What a record may change: its date, and where a value is kept that cannot be read."""
 _OPEN: Final = frozenset({"room_details", "stats_quality", "recording", "transcoded", "chatdata", "metadata"})
-"""JSON, which may gain values in any order, and links, which are signed anew: compared only without an ID."""
+"""JSON, which may gain values in any order, and links, whose signatures change: compared only without an ID."""
 _PAIRS: Final = 100_000
 """How many pairs of rows are compared at once."""
 
