@@ -282,11 +282,12 @@ def test_undated_record_that_gains_an_id_with_its_date_is_there_once(tmp_path: P
 
 
 def test_undated_archive_whose_links_have_new_signatures_is_there_once() -> None:
-    def archive(signature: int) -> Any:
-        fields = {"_id": "a", "conf_num": "c", "recording": [{"url": f"https://h/x.mkv?sig={signature}"}]}
+    def archive(link: str) -> Any:
+        fields = {"_id": "a", "conf_num": "c", "recording": [{"url": f"https://h/{link}"}, {"url": "https://h/other"}]}
         return archive_columns([Archive.from_dict(fields)])
 
-    assert SameRecords([archive(1)]).has(archive(2)) == [True]
+    assert SameRecords([archive("x.mkv?sig=1")]).has(archive("x.mkv?sig=2")) == [True]
+    assert SameRecords([archive("x.mkv?sig=1")]).has(archive("y.mkv?sig=1")) == [False]
 
 
 def test_folder_is_free_after_an_export_during_which_a_process_was_forked(tmp_path: Path) -> None:

@@ -276,9 +276,36 @@ async def test_outcome_of_a_worker_that_user_code_cancels_is_in_the_report_and_a
             async for outcome in run:
                 yielded.append(outcome)
 
+    # The other tasks send what is left.
+    assert run.report.total == 6
     assert caught.value.report is run.report
     assert sorted([*(one.index for one in yielded), *rows(run.report)]) == list(range(run.report.total))
-    assert len(yielded) < run.report.total
+    assert len(yielded) == 5
+
+
+@pytest.mark.parametrize("by", ["middleware", "progress"])
+async def test_outcome_that_the_limit_of_the_run_cuts_off_is_in_the_report_and_an_error_says_so(
+    sandbox: Sandbox, by: str
+) -> None:
+    async def middleware(request: Request, send: Send) -> Outcome:
+        outcome = await send(request)
+        if by == "middleware" and request.body is not None and b"Room 3" in request.body:
+            await asyncio.sleep(30)
+        return outcome
+
+    async def progress(report: BulkReport) -> None:
+        if by == "progress" and report.total == 4:
+            await asyncio.sleep(30)
+
+    yielded = []
+    async with client_of(sandbox, middleware=[middleware], attempt_timeout=0.3) as client:
+        run = client.rooms.create_each(keyed(4), concurrency=1, progress=progress, timeout=0.5)
+        with pytest.raises(CallTimeout):
+            async for outcome in run:
+                yielded.append(outcome.index)
+
+    assert yielded == [0, 1, 2]
+    assert rows(run.report) == [3]
 
 
 @pytest.mark.parametrize("sends", [False, True], ids=["before it sends", "after it has sent"])

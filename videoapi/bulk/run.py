@@ -29,7 +29,7 @@ log: logging.Logger = logging.getLogger(__name__)
 
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0
-_WORKER_CANCELLED: Final = "User code, such as a middleware or progress=, cancelled a task of the run. The run ended."
+_WORKER_CANCELLED: Final = "User code, such as a middleware or progress=, cancelled a task of the run. See the report."
 
 
 class BulkRun(Generic[S]):
@@ -67,7 +67,7 @@ class BulkRun(Generic[S]):
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
         self._working: list[asyncio.Task[None]] = []
-        self._lost_worker = False
+        self._all_yielded = True
         self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = self._over = False
         self.report = BulkReport()
@@ -128,8 +128,8 @@ class BulkRun(Generic[S]):
             raise _with_report(cancelled, self.report) from None
         finally:
             await self.aclose()
-        all_yielded = self.report.exhausted and not self._lost_worker
-        error = self._inputs.error or (None if all_yielded else self.report.stopped)
+        ended_early = not (self.report.exhausted and self._all_yielded)
+        error = self._inputs.error or (self.report.stopped if ended_early else None)
         if error is not None:
             raise _with_report(error, self.report)
 
@@ -299,37 +299,35 @@ class BulkRun(Generic[S]):
         """Send what is to be sent again, then read on, until the inputs or the run end or too many are in doubt."""
         loop = asyncio.get_running_loop()
         self._working = workers = [loop.create_task(self._work()) for _ in range(self._workers)]
-        for worker in workers:
-            worker.add_done_callback(self._note_cancelled)
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+            if not self._sender.must_stop() and any(worker.cancelled() for worker in workers):
+                self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
         except asyncio.CancelledError:
             # Also for a worker in user code that swallows its cancellation.
             self._sender.stop()
             raise
         finally:
             for worker in workers:
-                worker.remove_done_callback(self._note_cancelled)
                 worker.cancel()
             await asyncio.wait(workers)
         for worker in workers:
             if not worker.cancelled() and (error := worker.exception()) is not None:
                 raise error
 
-    def _note_cancelled(self, worker: asyncio.Task[None]) -> None:
-        """End the run if user code has cancelled a worker: its outcome reaches only the report."""
-        if worker.cancelled() and not self._sender.stopping:
-            self._lost_worker = True
-            self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
-
     async def _work(self) -> None:
-        while (item := await self._next()) is not None:
-            if isinstance(item, BulkOutcome):
-                await self._emit(item)
-                # Thousands of invalid inputs must not hold up the event loop.
-                await asyncio.sleep(0)
-            elif (outcome := await self._sender.send(item)) is not None:
-                await self._emit(outcome)
+        try:
+            while (item := await self._next()) is not None:
+                if isinstance(item, BulkOutcome):
+                    await self._emit(item)
+                    # Thousands of invalid inputs must not hold up the event loop.
+                    await asyncio.sleep(0)
+                elif (outcome := await self._sender.send(item)) is not None:
+                    await self._emit(outcome)
+        except asyncio.CancelledError:
+            # The outcome of its item is only in the report.
+            self._all_yielded = False
+            raise
 
     async def _next(self) -> BulkItem | BulkOutcome | None:
         """Return the next item to send, or the outcome of an input that needs no request."""

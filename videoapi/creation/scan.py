@@ -361,8 +361,8 @@ _many: Final = msgspec.json.Decoder(list[RoomSummary]).decode
 
 
 def parse_summaries(text: bytes) -> list[RoomSummary] | None:
-    """Parse a list of rooms at once; None if no room contains the prefix, or one is malformed."""
-    if PREFIX not in text:
+    """Parse a list of rooms at once; None if no room contains the prefix, or one is malformed or not UTF-8."""
+    if PREFIX not in text or not _is_utf8(text):
         return None
     try:
         return _many(text)

@@ -16,7 +16,7 @@ import attrs
 from videoapi.creation.references import DATA_KEY, LENGTH, is_reference, with_location
 
 _SHOWN: Final = 3
-_SHORTEST: Final = LENGTH // 2
+_SHORTEST: Final = LENGTH - 4
 _ESCAPE: Final = re.compile(r"\\(?:u00|x)(3[2-7]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 """The escape of a letter of a reference, or of the name of its field."""
 _REFERENCE: Final = re.compile(rf"(?=(vx[a-z2-7]{{{LENGTH - 2}}}))")
@@ -68,7 +68,7 @@ def examine(raw: bytes, position: int, *, is_json: bool) -> UnreadableRoom:
 
 def _damaged_starts(text: str) -> Iterable[str]:
     """Yield the starts of references that the damage has reached."""
-    if '"room_id"' not in text:
+    if '"room_id"' not in text or '"owner_ref"' not in text:
         # So little is left that it may be any room.
         yield ""
     for value, quote, other in _PLACE.findall(text):

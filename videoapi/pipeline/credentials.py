@@ -36,7 +36,6 @@ class CredentialsProvider:
             given = self._source()
             given = await given if inspect.isawaitable(given) else given
             call.limit.check()
-            call.limit.resume()
         except asyncio.CancelledError as error:
             # A refresh shared by several calls may have been cancelled, and not this call.
             if call.limit.is_cancelled():

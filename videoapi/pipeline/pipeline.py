@@ -209,7 +209,6 @@ class Pipeline:
             raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
         call.limit.check()
         if self.timer.is_current(call.limit):
-            call.limit.resume()
             return await self.retries.send(call, request)
         return await self._send_in_task(call, request)
 

@@ -53,10 +53,6 @@ class Deadline:
         self.fired = False
         return self.task.uncancel() <= self._cancelling
 
-    def resume(self) -> None:
-        """Take cancellations until now as caught: user code has gone on to call the library."""
-        self._cancelling = cancellations(self.task)
-
     def is_cancelled(self) -> bool:
         """Return, in an `except CancelledError`, whether the task was cancelled since, and not only user code."""
         return self.task.cancelling() > self._before
