@@ -172,10 +172,10 @@ def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, c
     ("words", "code", "says"),
     [
         ("2026-01", 0, ""),
-        ("2020-02", 10, "no records, records that share an ID, or more are expected: see 2020-02.json"),
+        ("2020-02", 10, "no records, records that share an ID, or more are expected: see 2020-02.new.json"),
         ("2099-01", 2, "no report: exit code 2"),
         ("2026-01 --app-key-file none", 5, "no report: no access to the service, see above"),
-        ("2026-01 some.jsonl", 6, "incomplete: see 2026-01.html"),
+        ("2026-01 some.jsonl", 6, "incomplete: see 2026-01.new.html"),
     ],
 )
 def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, code: int, says: str) -> None:
@@ -183,20 +183,21 @@ def test_scheduled_job_of_the_guide(sandbox: Sandbox, folder: Path, words: str, 
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     guide = (ROOT / "docs/howto/usage-report.md").read_text(encoding="utf-8")
-    (last_month, job) = re.findall(r"```sh\n.*\n(month=.*\n)(videoapi report [^`]*case [^`]*)```", guide)[0]
+    (last_month, job) = re.findall(r"```sh\n.*\n(month=.*\n)(new=[^`]*case [^`]*)```", guide)[0]
     (folder / "some.jsonl").write_text("")
-    # An earlier page is replaced.
-    (folder / f"{words[:7]}.html").write_text("")
+    good = folder / f"{words[:7]}.html"
+    good.write_text("of an earlier run")
     if sys.platform == "linux":
         month = subprocess.run(
             ["bash", "-c", f"{last_month}echo $month"], env={**os.environ, "TZ": "UTC"}, capture_output=True, text=True,
             check=True,
         )  # fmt: skip
         assert month.stdout == f"{datetime.now(UTC).replace(day=1) - timedelta(1):%Y-%m}\n"
-    job = job.replace("videoapi report", f"month={words[:7]}; '{sys.executable}' -m videoapi report {words[7:]}")
+    job = f"month={words[:7]}; " + job.replace("videoapi report", f"'{sys.executable}' -m videoapi report {words[7:]}")
     done = subprocess.run(["bash", "-c", job], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
     assert (done.stdout, done.returncode) == ("", code), done.stderr
     assert done.stderr.splitlines()[-1:] == ([says] if says else [])
+    assert (good.read_text(encoding="utf-8") == "of an earlier run") is (code != 0)
 
 
 def test_csv_of_a_spreadsheet_is_read(cli: Cli, folder: Path) -> None:
