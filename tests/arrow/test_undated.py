@@ -38,6 +38,7 @@ from videoapi.models.cdr import CallRecord
 from videoapi.resources.window_export import PeriodExport
 from videoapi.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
 FIRST = date(2026, 1, 5)
 DAYS = 5
 RECORDS = tuple((n, FIRST + timedelta(n % DAYS)) for n in range(2 * DAYS))

@@ -18,6 +18,7 @@ from videoapi import BulkReport, CreateOutcomeUnknown, JobAudit, RoomSpec
 from videoapi.creation.references import reference_for, reference_in
 from videoapi.sandbox import Sandbox
 
+pytestmark = pytest.mark.slow
 SETTLE = 0.3
 HIDDEN = r"item \d of the list( \(room \w+\))? cannot be read"
 ALL = {**DAMAGES, **OF_A_REFERENCE}
