@@ -68,7 +68,7 @@ def examine(raw: bytes, position: int, *, is_json: bool) -> UnreadableRoom:
 
 def _damaged_starts(text: str) -> Iterable[str]:
     """Yield the starts of references that the damage has reached."""
-    if '"room_id"' not in text or '"owner_ref"' not in text:
+    if '"room_id"' not in text:
         # So little is left that it may be any room.
         yield ""
     for value, quote, other in _PLACE.findall(text):
