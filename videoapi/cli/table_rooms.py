@@ -20,17 +20,17 @@ class TableRooms:
 
     def __init__(self, titles: Mapping[str | int, int]) -> None:
         self._titles = titles
-        self.lacking = set(titles)
+        self.lacking: set[str | int] = set(titles)
         """The keys of the table without a room."""
         self.titled: set[str | int] = set()
         """Those for which there is a room with another title."""
         self.elsewhere: dict[str | int, int] = {}
         """The marks of the other rooms by key."""
-        self.marks = array("q")
+        self.marks: array[int] = array("q")
         """The marks of the rooms under keys of the table."""
         self.unsure: set[str | int] = set()
         """The keys whose room may not exist."""
-        self.are_named = True
+        self.are_named: bool = True
         """Whether the title of each room is known."""
 
     def __len__(self) -> int:
