@@ -452,6 +452,34 @@ async def test_timeout_is_reported_when_a_middleware_sends_twice(
         assert len(server.requests) == 4
 
 
+async def test_clean_up_that_sends_after_the_deadline_does_not_wait_for_the_rate(manager: SessionManager) -> None:
+    async def fails() -> None:
+        raise OSError
+
+    async def middleware(request: Request, send: Send) -> Outcome:
+        # On Python 3.11 and 3.12, `cancelling()` of this task stays 1 after that.
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails())
+        except* OSError:
+            pass
+        try:
+            return await send(request)
+        except asyncio.CancelledError:
+            await send(request)
+            raise
+
+    async with serve(room_service) as server:
+        async with client_for(
+            server.base_url, session=manager, middleware=[middleware], timeout=0.3, rate="1/min"
+        ) as client:
+            await client.rooms.get(ROOM_ID)
+            task = asyncio.ensure_future(client.rooms.get(ROOM_ID))
+            done, _ = await asyncio.wait([task], timeout=10)
+            task.cancel()
+            assert done
+
+
 @pytest.mark.parametrize("operation", ["get", "create"])
 async def test_cancellation_is_no_timeout_though_the_clean_up_sends_and_outlasts_the_deadline(
     manager: SessionManager, operation: str

@@ -209,6 +209,8 @@ class Pipeline:
             raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
         call.limit.check()
         if self.timer.is_current(call.limit):
+            # User code may send while it handles a cancellation, after the deadline.
+            self.timer.reschedule(call.limit, call.deadline)
             return await self.retries.send(call, request)
         return await self._send_in_task(call, request)
 
