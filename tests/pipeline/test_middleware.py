@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from support.groups import survive_a_failed_group
 from support.script import Time, ask, retries_of, wire
 
 from videoapi import ConfigurationError, CreateOutcomeUnknown, RetryPolicy, VideoClient, errors
@@ -173,23 +174,11 @@ async def test_cancellation_by_a_middleware_after_a_create_leaves_it_unknown(wor
     assert str(raised.value).count("May have been executed.") == 1
 
 
-async def _survive_a_failed_group() -> None:
-    """On Python 3.11 and 3.12, `cancelling()` of this task stays 1 after that."""
-
-    async def fails() -> None:
-        raise OSError
-
-    with pytest.raises(ExceptionGroup):
-        async with asyncio.TaskGroup() as group:
-            group.create_task(fails())
-            await asyncio.sleep(1)
-
-
 async def test_cancellation_by_a_middleware_is_told_from_an_earlier_one_of_the_task() -> None:
     async def cancels(request: Request, send: Send) -> Outcome:
         raise asyncio.CancelledError
 
-    await _survive_a_failed_group()
+    await survive_a_failed_group()
     time = Time()
     with pytest.raises(ConfigurationError, match="user code"):
         await make_pipeline(time, wire(time, "ok"), cancels).run(ask(routes.CREATE_ROOM, attempts=1))

@@ -1,9 +1,9 @@
 """A folder of Parquet files, each whole or absent, each with a note of its rows and digest. Blocking.
 
 A file is written under a temporary name, synced, and renamed; then its note is. Several processes may write the same
-file at once: each has a temporary file of its own, and file and note change together, under a lock. Under another one,
-one process at a time moves rows from file to file. What begins with `_` or `.` is not data, which readers of Parquet
-folders respect.
+file at once: each has a temporary file of its own, and file and note change together, under a lock. Under a second
+lock, one process at a time moves rows from file to file. What begins with `_` or `.` is not data, which readers of
+Parquet folders respect.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class SameRecords:
             self._table = pyarrow.Table.from_batches(self._batches).combine_chunks()
         theirs, ours = (pyarrow.array(numbers) for numbers in zip(*pairs, strict=True))
         for name in rows.schema.names:
-            if name in _MOVING | _OPEN or name not in self._table.schema.names:
+            if name in _MOVING or name in _OPEN or name not in self._table.schema.names:
                 continue
             one, other = _known(rows, name).take(theirs), _known(self._table, name).take(ours)
             # Null if one of the two is.

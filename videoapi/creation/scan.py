@@ -20,6 +20,7 @@ from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
+from videoapi.models.strict_json import is_utf8
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.envelope import InvalidJSON, parse
@@ -252,11 +253,11 @@ class _Search:
                 self._add_unreadable(bytes(block.raws()[nth]), block.index + nth, is_json=True)
         # Most rooms of a large account carry no reference: decode only items that may contain the prefix, and those
         # whose JSON may be invalid: they had to be cut out of the list one by one, or are not UTF-8.
-        is_one, is_text = len(block.items) == 1, _is_utf8(block.text)
+        is_one, is_text = len(block.items) == 1, is_utf8(block.text)
         if is_one or not is_text or _may_contain_prefix(block.text):
             for nth, item in enumerate(block.items):
                 raw = bytes(item)
-                item_is_text = is_text or _is_utf8(raw)
+                item_is_text = is_text or is_utf8(raw)
                 if is_one or not item_is_text or _may_contain_prefix(raw):
                     self._add_item(raw, block.index + nth, is_text=item_is_text)
 
@@ -303,16 +304,6 @@ def _age(room: ListedRoom) -> tuple[str, str]:
 def _may_contain_prefix(text: bytes) -> bool:
     """Return whether a text contains the prefix, or escapes that may spell it."""
     return PREFIX in text or (b"\\u00" in text and _SPELLED.search(text) is not None)
-
-
-def _is_utf8(text: bytes) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _hidden(why: str) -> ProtocolError:
@@ -362,7 +353,7 @@ _many: Final = msgspec.json.Decoder(list[RoomSummary]).decode
 
 def parse_summaries(text: bytes) -> list[RoomSummary] | None:
     """Parse a list of rooms at once; None if no room contains the prefix, or one is malformed or not UTF-8."""
-    if PREFIX not in text or not _is_utf8(text):
+    if PREFIX not in text or not is_utf8(text):
         return None
     try:
         return _many(text)

@@ -21,7 +21,7 @@ from videoapi.models.extra import ExtraSource
 from videoapi.models.fields import is_model
 from videoapi.models.ids import is_id
 from videoapi.models.rooms import Room
-from videoapi.models.strict_json import DecodeError, loads_record
+from videoapi.models.strict_json import DecodeError, is_utf8, loads_record
 from videoapi.models.tokens import IssuedToken
 
 __all__ = ["MISSING", "DecodeError", "RecordDecoder", "ResponseDecoder", "encode"]
@@ -316,11 +316,8 @@ def _decoded_type(model: Any) -> Any:
 def check_text(raw: bytes) -> None:
     """Raise DecodeError if a body is not valid UTF-8."""
     # msgspec does not validate the text that it skips, but `extra` may parse it later.
-    if not raw.isascii():
-        try:
-            raw.decode()
-        except UnicodeDecodeError:
-            raise DecodeError("not valid UTF-8") from None
+    if not is_utf8(raw):
+        raise DecodeError("not valid UTF-8")
 
 
 def _check_sound(item: object) -> None:

@@ -145,6 +145,17 @@ def _clean(value: Any, path: Path, replaced: dict[Path, None], levels: int) -> A
     return [_clean(item, path, replaced, levels - 1) for item in value]
 
 
+def is_utf8(raw: bytes) -> bool:
+    """Return whether bytes are valid UTF-8."""
+    if raw.isascii():
+        return True
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def has_lone_surrogate(text: str) -> bool:
     """Return whether a text cannot be encoded as UTF-8."""
     if text.isascii():
