@@ -1,12 +1,17 @@
 """Client-side validation: rejects before sending, with the field and the service's error code."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
+from unittest.mock import patch
 
+import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
+from videoapi.models import validation
 from videoapi.models.rooms import EffectiveSettings, RoomSettings
 from videoapi.models.tokens import Role
 from videoapi.models.validation import (
@@ -277,3 +282,32 @@ def test_missing_end_of_a_period_has_the_service_code():
 @given(st.text(max_size=20))
 def test_any_text_is_a_day_or_raises_validation_error(text):
     assert type(outcome(period_day, text)) in (date, str)
+
+
+SETTING_NAMES = st.sampled_from(sorted(field.name for field in attrs.fields(EffectiveSettings) if field.init))
+SETTING_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["HD", "SD", "group", "LECTURE", "\ud800", " 2 ", "1.5", "1000"]),
+    st.integers(0, 999).map(str),
+    st.text(max_size=4),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@given(settings=st.dictionaries(st.one_of(SETTING_NAMES, st.just("\ud800")), SETTING_VALUES, max_size=4))
+def test_checking_all_settings_at_once_says_what_checking_each_says(settings: dict[str, Any]) -> None:
+    body = {"name": "Room", "owner_ref": "a", "settings": settings}
+
+    def problem() -> str:
+        try:
+            check_room(body)
+        except ValidationError as error:
+            return f"{error} {error.field} {error.code}"
+        return ""
+
+    at_once = problem()
+    with patch.object(validation, "_CommonSettings", msgspec.defstruct("Nothing", [("never", int)])):
+        assert problem() == at_once

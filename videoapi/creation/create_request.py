@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ def create_request(
     else:
         reference = with_location(reference, in_data=in_data)
     body = spec.to_wire()
-    if (validate or in_data) and not isinstance(body.get("data", {}), Mapping):
+    if (validate or in_data) and "data" in body and type(body["data"]) is not dict:
         raise ValidationError("data must be a mapping.", field="data")
     _put_reference(body, reference, in_data)
     if validate:
@@ -101,7 +101,7 @@ def _put_reference(body: dict[str, Any], reference: str, in_data: bool) -> None:
     data = body.get("data")
     if in_data:
         body["data"] = {**(data or {}), DATA_KEY: reference}
-    elif data and isinstance(data, Mapping) and is_reference(data.get(DATA_KEY)):
+    elif type(data) is dict and is_reference(data.get(DATA_KEY)):
         # Copied from another room, whose reference it is.
         body["data"] = {key: value for key, value in data.items() if key != DATA_KEY}
 

@@ -34,6 +34,7 @@ DEFAULT_SETTLE: Final = 75.0
 """How long a request can still take effect after its connection broke, in seconds: common gateways allow 60 s."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.25
+_UNSHARED: Final = nullcontext()
 _ROUNDS: Final = 6
 """How often a settle time is waited for: a list that is seen to lag makes it longer."""
 
@@ -74,7 +75,7 @@ class Creator:
                 return await self.create(pipeline.within(recorded), request, on_unknown, shared=shared)
         began = self._clock()
         assert request.reference is not None
-        with self.sending(request.reference) if shared else nullcontext():
+        with self.sending(request.reference) if shared else _UNSHARED:
             outcome = await self.send(pipeline, request, shared=shared)
             if outcome.classification.verdict is Verdict.DONE:
                 created: Room = outcome.value

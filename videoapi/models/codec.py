@@ -90,6 +90,7 @@ class ResponseDecoder(Generic[T]):
         self.key = key
         self.model = model
         self.many = many
+        self._is_model = issubclass(model, Model)
         self._where: tuple[str, ...] = () if key is None else (key,)
         self.quoted: bytes = f'"{once or key or "result"}"'.encode()
 
@@ -126,8 +127,8 @@ class ResponseDecoder(Generic[T]):
                 set_extra(item, (source, (*self._where, index)))
         else:
             _check_sound(payload)
-            if issubclass(self.model, Model) and payload is not None:
-                set_extra(payload, (ExtraSource(body, self.model, self._where), self._where))
+            if self._is_model and payload is not None:
+                set_extra(payload, (ExtraSource(body, cast("type[Model]", self.model), self._where), self._where))
         return envelope.result, payload
 
     def tolerant(self, payload: object) -> T | list[T]:

@@ -171,8 +171,8 @@ class RoomSettings(_Given):
 
     # Type checkers see the arguments that attrs would generate.
     if not TYPE_CHECKING:
-
-        def __init__(self, *, extra: Mapping[str, Any] | None = None, **given: Any) -> None:
+        # `self` by position only: otherwise, Python compares the name of each setting with it.
+        def __init__(self, /, *, extra: Mapping[str, Any] | None = None, **given: Any) -> None:
             # Through a set, which takes half the time of comparing the keys.
             if not _KNOWN.issuperset(given):
                 unknown = ", ".join(sorted(given.keys() - _KNOWN))

@@ -4,14 +4,14 @@ The checks follow what the service enforces, not what its tables call required: 
 programs omit may be omitted. Each error names the field and the service's error code.
 """
 
-import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
-from types import NoneType
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
 
 from videoapi.errors import ValidationError
 from videoapi.models.fields import field_types
@@ -74,13 +74,11 @@ def check_room(
             given = given.to_dict()
         if not isinstance(given, Mapping):
             raise _invalid("settings", None, "must be a mapping or RoomSettings")
-    for name, value in given.items():
-        kind = type(value)
-        if kind not in _SOUND.get(name, ()):
-            if name in _CHECKS and (kind is str or kind is int):
-                _check_common(name, value)
-            else:
-                _check_setting(name, value, allow)
+    try:
+        msgspec.convert(given, _CommonSettings)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        for name, value in given.items():
+            _check_setting(name, value, allow)
     if partial:
         _check_new_time(given)
     elif given.get("scheduled") or given.get("adhoc"):
@@ -245,15 +243,10 @@ def _require_reference(payload: Mapping[str, Any], field: str, code: int) -> Non
         _require_text(payload, field, code)
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
-def _check_common(name: str, value: object) -> None:
-    """Check a value that many rooms share; the cache skips values that passed before."""
-    _CHECKS[name](value)
-
-
 def _check_setting(name: str, value: object, allow: Collection[str] | RoomSettings) -> None:
     if check := _CHECKS.get(name):
-        check(value)
+        if value is not None:
+            check(value)
     elif name not in _KNOWN_SETTINGS and name not in (allow.extra_keys if isinstance(allow, RoomSettings) else allow):
         raise _invalid(f"settings.{name}", 10009, "is not a setting of the service")
 
@@ -324,11 +317,21 @@ _CHECKS: dict[str, Callable[[object], None]] = {
     "mode": _check_mode,
 }
 
-# The types whose values are always valid for a setting. Most settings are checked by type only.
-_SOUND: dict[str, frozenset[Any]] = (
-    dict.fromkeys(_KNOWN_SETTINGS, frozenset({NoneType, str, int, bool}))
-    | dict.fromkeys(_CHECKS, frozenset({NoneType}))
-    | dict.fromkeys(_TRUTHS, frozenset({NoneType, bool}))
+# Settings that are valid, in half the time of checking them one by one: what most rooms have, not all that is valid.
+_COUNTS: Any = Literal[tuple(map(str, range(1000)))] | Annotated[int, msgspec.Meta(ge=0)]
+_COMMON: dict[str, Any] = {
+    **dict.fromkeys(_KNOWN_SETTINGS, Any),
+    **dict.fromkeys(_TRUTHS, bool | None),
+    "participants": _COUNTS,
+    "duration": _COUNTS,
+    "moderators": Annotated[int, msgspec.Meta(ge=1, le=5)],
+    "quality": Literal[_QUALITIES],
+    "mode": Literal[_MODES],
+}
+_CommonSettings = msgspec.defstruct(
+    "_CommonSettings",
+    [(name, kind, msgspec.UNSET) for name, kind in _COMMON.items()],
+    forbid_unknown_fields=True,
 )
 
 

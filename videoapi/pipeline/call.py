@@ -66,6 +66,8 @@ class Call:
     parts: list[Call] = attrs.field(factory=list)
     """What a middleware sends in other tasks."""
     over: bool = False
+    reported: bool = True
+    """Whether listeners or the log get its events."""
     record: AttemptRecorder | None = None
     """Records its attempts; None if nothing does."""
 

@@ -141,10 +141,10 @@ class Pipeline:
         limit = self.timer.start(deadline)
         call = self.timer.limits[limit] = Call(request, began, deadline, limit)
         call.record = record
-        observed = self.retries.reporter.active
+        call.reported = self.retries.reporter.active
         outcome: Outcome | None = None
         try:
-            if observed:
+            if call.reported:
                 self.retries.reporter.started(call)
             if self.middleware:
                 send = partial(self._send_for, call)
@@ -183,7 +183,7 @@ class Pipeline:
                 if outcome is None or outcome.verdict is not Verdict.DONE or stream is not outcome.stream:
                     await stream.aclose()
         assert outcome is not None
-        if observed:
+        if call.reported:
             self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome
 
@@ -217,9 +217,8 @@ class Pipeline:
     async def _send_in_task(self, call: Call, request: Request) -> Outcome:
         """Send in a task that a middleware started, under a deadline for that task."""
         limit = self.timer.start(call.deadline)
-        own = Call(
-            request, call.began, call.deadline, limit, number=call.number, streams=call.streams, record=call.record
-        )
+        own = Call(request, call.began, call.deadline, limit, number=call.number, streams=call.streams)
+        own.reported, own.record = call.reported, call.record
         call.parts.append(own)
         try:
             outcome = await self.retries.send(own, request)
@@ -240,7 +239,7 @@ class Pipeline:
         if request.reference is not None:
             where = f"{request.method} {request.route.template}"
             error.add_note(f"{where} cancelled. {call.state} Reference {request.reference}.")
-        if reporter.active:
+        if call.reported:
             reporter.failed(call, "cancelled", "cancelled by the caller", self.retries.clock.now() - call.began)
 
     def _failed(self, call: Call, error: Exception) -> Outcome | None:
@@ -255,7 +254,7 @@ class Pipeline:
             return attrs.evolve(outcome, attempts=call.sent, cause=error)
         if isinstance(error, VideoAPIError) and executed:
             error.may_have_executed = True
-        if reporter.active:
+        if call.reported:
             verdict = Verdict.UNKNOWN if executed else Verdict.NOT_SENT
             reporter.failed(call, verdict.value, type(error).__name__, self.retries.clock.now() - call.began)
         return None

@@ -136,7 +136,7 @@ class Retries:
                 step, cost = self._next_step(account, request, outcome, attempt, unknown, call.deadline - now())
                 spent = cost or spent
             call.end(verdict)
-            if self.reporter.active:
+            if call.reported:
                 self.reporter.attempted(call, request, outcome, attempt, now() - began, step)
             if isinstance(step, GiveUp):
                 return outcome

@@ -154,20 +154,14 @@ class Request:
         Args:
             headers: The headers to add.
         """
-        # Not by `attrs.evolve`, which takes more than twice as long.
-        return Request(
-            route=self.route,
-            path=self.path,
-            options=self.options,
-            body=self.body,
-            decoder=self.decoder,
-            accepts=self.accepts,
-            reference=self.reference,
-            reference_in_data=self.reference_in_data,
-            stream=self.stream,
-            headers={**self.headers, **headers} if self.headers else headers,
-            reserved_time=self.reserved_time,
-        )
+        # Not by `attrs.evolve`, which takes five times as long: a middleware for correlation does this for every call.
+        copied = Request.__new__(Request)
+        copied.route, copied.path, copied.options, copied.body = self.route, self.path, self.options, self.body
+        copied.decoder, copied.accepts, copied.stream = self.decoder, self.accepts, self.stream
+        copied.reference, copied.reference_in_data = self.reference, self.reference_in_data
+        copied.reserved_time = self.reserved_time
+        copied.headers = {**self.headers, **headers} if self.headers else headers
+        return copied
 
     @property
     def method(self) -> str:

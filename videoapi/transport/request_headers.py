@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from yarl import URL
@@ -21,6 +21,12 @@ _PATH: Final = re.compile(r"/[!-\"$-~]*")
 """Paths that need no encoding in a request line."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """Names of headers. Source: RFC 9110, 5.6.2."""
+_OWN: Final = {
+    "User-Agent": USER_AGENT,
+    "Authorization": "",
+    "Accept": _JSON,
+    "Accept-Encoding": "gzip, deflate",
+}
 _WITHOUT_BODY: Final = frozenset({"GET", "OPTIONS", "TRACE"})
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _RESERVED: Final = frozenset(
@@ -42,8 +48,8 @@ class RequestWriter:
         self._headers = headers
         self._credentials: Credentials | None = None
         self._common: dict[str, str] = {}
-        self._names: set[str] = set()
-        self._written_names: set[str] = set()
+        self._names: set[str] = {name.lower() for name in (*_OWN, *headers)}
+        self._written_names: set[str] = self._names | {_TYPE}
         self._lines = ""
         self._create = b""
 
@@ -71,16 +77,16 @@ class RequestWriter:
         if request.stream or not (is_create or _PATH.fullmatch(request.path)):
             return None
         # First, so that an error leaves no frame with the Authorization header.
-        added = checked_headers(request.headers) if request.headers else {}
+        added, replaces = "", False
+        for name, value in _items(request.headers) if request.headers else ():
+            name, value = _checked_header(name, value)
+            added += f"{name}: {value}\r\n"
+            replaces = replaces or name.lower() in self._written_names
         self._write_for(credentials)
-        more = b""
-        if added:
-            if not self._written_names.isdisjoint(map(str.lower, added)):
-                # It replaces one of the client's own.
-                lines = _written({"Host": self._host, **self.headers(request, credentials)})
-                return b"%b%b" % (f"{self._line(request)}{lines}{_length(request)}\r\n".encode(), request.body or b"")
-            more = _written(added).encode()
-        body = request.body
+        if replaces:
+            lines = _written({"Host": self._host, **self.headers(request, credentials)})
+            return b"%b%b" % (f"{self._line(request)}{lines}{_length(request)}\r\n".encode(), request.body or b"")
+        body, more = request.body, added.encode()
         if body is None:
             return b"%b%b\r\n" % (f"{self._line(request)}{self._lines}{_length(request)}".encode(), more)
         prefix = self._create if is_create else b""
@@ -97,15 +103,7 @@ class RequestWriter:
         if credentials is self._credentials:
             return
         self._credentials = credentials
-        own: dict[str, str] = {
-            "User-Agent": USER_AGENT,
-            "Authorization": credentials.authorization,
-            "Accept": _JSON,
-            "Accept-Encoding": "gzip, deflate",
-        }
-        self._common = _merged(own, self._headers)
-        self._names = {name.lower() for name in self._common}
-        self._written_names = self._names | {_TYPE}
+        self._common = _merged({**_OWN, "Authorization": credentials.authorization}, self._headers)
         self._lines = _written({"Host": self._host, **self._common})
         self._create = b""
 
@@ -116,21 +114,26 @@ def checked_headers(headers: object) -> dict[str, str]:
     Raises:
         ConfigurationError: If one is reserved, has an invalid name, or a value that is not text.
     """
+    return dict(_checked_header(name, value) for name, value in _items(headers))
+
+
+def _items(headers: object) -> Iterable[tuple[object, object]]:
     if type(headers) is not dict and not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers must be a mapping of names to text, not {type(headers).__name__}.")
-    checked: dict[str, str] = {}
-    for name, value in headers.items():
-        if type(name) is not str or type(value) is not str:
-            name, value = exact_text(name), exact_text(value)
-        if fault := _fault_of_name(name) if isinstance(name, str) else _not_a_name(name):
-            raise ConfigurationError(fault)
-        # Line ends would start another header; a lone surrogate cannot be encoded.
-        if not isinstance(value, str) or not (value.isprintable() or _VALUE.fullmatch(value)):
-            raise ConfigurationError(
-                f"Invalid value of header {name}: expected text without control characters. Not sent."
-            )
-        checked[name] = value
-    return checked
+    return headers.items()
+
+
+def _checked_header(name: object, value: object) -> tuple[str, str]:
+    if type(name) is not str or type(value) is not str:
+        name, value = exact_text(name), exact_text(value)
+    if not isinstance(name, str):
+        raise ConfigurationError(_not_a_name(name))
+    if fault := _fault_of_name(name):
+        raise ConfigurationError(fault)
+    # Line ends would start another header; a lone surrogate cannot be encoded.
+    if not isinstance(value, str) or not (value.isprintable() or _VALUE.fullmatch(value)):
+        raise ConfigurationError(f"Invalid value of header {name}: expected text without control characters. Not sent.")
+    return name, value
 
 
 def _length(request: Request) -> str:
