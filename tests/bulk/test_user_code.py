@@ -345,3 +345,76 @@ async def test_middleware_that_always_cancels_ends_the_run_at_once(sandbox: Sand
 
     assert report.counts == {"failed": 4}
     assert not sandbox.ledger.rooms
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["create_many", "create_each"])
+@pytest.mark.parametrize("where", ["the settled creates", "the self-check room"])
+async def test_user_code_that_cancels_the_task_of_the_run_does_not_cancel_its_caller(
+    sandbox: Sandbox, where: str, each: bool
+) -> None:
+    cancelled = 0
+
+    async def cancel() -> None:
+        nonlocal cancelled
+        cancelled += 1
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async def progress(report: BulkReport) -> None:
+        if where == "the settled creates" and report.total == 3:
+            await cancel()
+
+    async def middleware(request: Request, send: Send) -> Outcome:
+        if where == "the self-check room" and request.route.name == "rooms.create":
+            await cancel()
+        return await send(request)
+
+    async def run(client: VideoClient) -> BulkReport:
+        options: dict[str, Any] = {"progress": progress, "concurrency": 1}
+        if where == "the self-check room":
+            options["job_id"] = "j"
+        if not each:
+            return await client.rooms.create_many(keyed(3), **options)
+        running = client.rooms.create_each(keyed(3), **options)
+        with pytest.raises(ConfigurationError, match=r"User code.*cancelled a task of the run"):
+            async with running:
+                async for _ in running:
+                    pass
+        return running.report
+
+    if where == "the settled creates":
+        sandbox.fault("rooms.create", "drop_after", times=1)
+    async with client_of(sandbox, middleware=[middleware]) as client:
+        report = await asyncio.create_task(run(client))
+
+    assert cancelled == 1
+    assert isinstance(report.stopped, ConfigurationError)
+    assert report.counts["created"] == len(sandbox.ledger.rooms)
+
+
+@pytest.mark.parametrize("source", ["asynchronous", "with an invalid input"])
+async def test_cancelled_worker_without_an_item_is_no_error_if_every_outcome_was_yielded(
+    sandbox: Sandbox, source: str
+) -> None:
+    cancelled = False
+
+    def progress(report: BulkReport) -> None:
+        nonlocal cancelled
+        task = asyncio.current_task()
+        if not cancelled and task is not None:
+            cancelled = True
+            task.cancel()
+
+    async def slowly() -> AsyncIterator[RoomSpec]:
+        for spec in keyed(6):
+            await asyncio.sleep(0.02)
+            yield spec
+
+    given: Any = slowly() if source == "asynchronous" else [{"name": "", "key": "odd"}, *keyed(5)]
+    async with client_of(sandbox) as client:
+        yielded = [one.index async for one in client.rooms.create_each(given, progress=progress, concurrency=2)]
+
+    assert cancelled
+    assert sorted(yielded) == list(range(6))

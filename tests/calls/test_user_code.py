@@ -716,3 +716,31 @@ async def test_middleware_error_reaches_only_its_own_call(manager: SessionManage
             ended = await asyncio.gather(*(client.rooms.get(one) for one in ids), return_exceptions=True)
             assert [isinstance(one, CustomError) for one in ended] == [False, True, False, True, False]
             assert await released(manager)
+
+
+class Repeated(dict[str, str]):
+    """A mapping that has a name more than once, as multidicts have."""
+
+    def items(self) -> Any:
+        return [("X-Trace", "1"), *super().items()]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Trace": "1", "x-trace": "2"}, CIMultiDict([("X-Trace", "1"), ("X-Trace", "2")]), Repeated({"X-Trace": "2"})],
+    ids=["names in two cases", "multidict", "mapping with a name twice"],
+)
+@pytest.mark.parametrize("replaces", [False, True], ids=["", "with one of the client's own"])
+@pytest.mark.parametrize("operation", ["get", "create"])
+async def test_the_last_one_of_a_header_is_sent(
+    manager: SessionManager, headers: Mapping[str, str], replaces: bool, operation: str
+) -> None:
+    given = CIMultiDict([*headers.items(), ("accept", "text/plain")]) if replaces else headers
+    async with serve(room_service) as server:
+        async with client_for(server.base_url, session=manager, middleware=[adding(given)]) as client:
+            await (client.rooms.get(ROOM_ID) if operation == "get" else client.rooms.create(name="R"))
+        (seen,) = server.requests
+    fields = list(map(str.lower, seen.fields))
+    assert [field for field in fields if field.startswith("x-trace")] == ["x-trace: 2"]
+    accept = "text/plain" if replaces else "application/json"
+    assert [field for field in fields if field.startswith("accept:")] == [f"accept: {accept}"]

@@ -1,10 +1,14 @@
 """Which references a room of a list that cannot be read may carry."""
 
+import json
+import re
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.creation.references import is_reference, reference_for, with_location
-from videoapi.creation.unreadable import References, UnreadableRoom, UnreadableRooms
+from videoapi.creation.unreadable import References, UnreadableRoom, UnreadableRooms, examine
 
 OURS = [reference_for("job", key) for key in "abcdef"]
 WHOLE = [with_location(one, in_data=False) for one in OURS]
@@ -46,3 +50,59 @@ def test_references_that_no_text_contains_share_one_selection() -> None:
     unreadable = UnreadableRooms(UnreadableRoom(n, None, frozenset(), ("vx",)) for n in range(1000))
     assert unreadable.that_may_carry(OURS[:1]) is unreadable.that_may_carry(OURS[1:])
     assert len(unreadable.that_may_carry(OURS)) == 1000
+
+
+LETTERS = b"abcdefghijklmnopqrstuvwxyz234567"
+# Bytes of which no decoder makes a letter of a reference, nor an end of the text.
+UNPRINTABLE = sorted({*range(0x20), 0x7F, *range(0x80, 0xC0)})
+PRINTABLE = sorted({*range(0x20, 0x7F)} - {*LETTERS} - {*b'"\\'})
+
+
+@given(
+    st.sampled_from(OURS),
+    st.dictionaries(st.integers(0, 27), st.sampled_from(UNPRINTABLE), min_size=1),
+    st.dictionaries(st.integers(2, 27), st.sampled_from(PRINTABLE), max_size=3),
+    st.sampled_from(["owner_ref", "videoapi_ref", "own\x01r_ref"]),
+)
+def test_damaged_reference_may_be_the_undamaged_one(
+    reference: str, unprintable: dict[int, int], printable: dict[int, int], field: str
+) -> None:
+    damaged = bytearray(reference.encode())
+    for place, byte in {**unprintable, **printable}.items():
+        damaged[place] = byte
+    if field not in ("owner_ref", "videoapi_ref"):
+        # Of a reference in a place with a damaged name, the start must be left.
+        damaged[:2] = b"vx"
+    raw = f'{{"room_id":"r","name":"A","{field}":"HERE"}}'.encode().replace(b"HERE", damaged)
+    assert UnreadableRooms([examine(raw, 1, is_json=False)]).may_carry(reference)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Oesterreichischepost konferenz",
+        "Exam room 12, north campus wing",
+        "vx-customer-000000000000000001",
+        "customer-1234567890123456789\x01",
+        "\x01ustomer-1234567890123456789",
+        "teams-of-the-north-and-the-south",
+        "\xd6STERREICHISCHE POST, VERTRIEB",
+    ],
+)
+def test_value_of_another_program_is_no_damaged_reference(value: str) -> None:
+    raw = json.dumps({"room_id": "r", "name": "A", "owner_ref": "HERE"}).encode()
+    room = examine(raw.replace(b"HERE", value.encode("latin-1")), 1, is_json=False)
+    assert not UnreadableRooms([room]).may_carry(OURS[0])
+
+
+@pytest.mark.parametrize("end", range(2, 28))
+def test_reference_that_is_cut_off_may_be_each_that_begins_so(end: int) -> None:
+    room = examine(f'{{"room_id":"r","owner_ref":"{OURS[0][:end]}'.encode(), 1, is_json=False)
+    assert UnreadableRooms([room]).may_carry(OURS[0])
+    assert UnreadableRooms([room]).may_carry(OURS[1]) is OURS[1].startswith(OURS[0][:end])
+
+
+@pytest.mark.parametrize("replaced", ["\ufffd" * 2, "\ufffdx", "v\ufffd"])
+def test_reference_that_a_gateway_has_replaced_in_part_may_be_the_undamaged_one(replaced: str) -> None:
+    raw = json.dumps({"room_id": "r", "owner_ref": re.sub("^vx", replaced, OURS[0])}, ensure_ascii=False).encode()
+    assert UnreadableRooms([examine(raw, 1, is_json=True)]).may_carry(OURS[0])

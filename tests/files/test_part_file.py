@@ -2,8 +2,10 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +201,35 @@ import videoapi.cli.export, videoapi.cli.job, videoapi.cli.outcomes, videoapi.cl
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_part_is_free_after_a_process_was_forked_while_it_was_written(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.write(b"one")
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        with pytest.raises(FileTaken, match="busy"):
+            opened(tmp_path)
+        file.close()
+        opened(tmp_path).close()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_forked_process_that_closes_a_part_does_not_release_it(tmp_path: Path) -> None:
+    file = opened(tmp_path)
+    file.write(b"one")
+    child = os.fork()
+    if not child:
+        file.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(FileTaken, match="busy"):
+        opened(tmp_path)
+    file.close()

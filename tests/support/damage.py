@@ -53,6 +53,16 @@ OF_A_REFERENCE: dict[str, Damage] = {
     "owner_ref with a byte that is not UTF-8": lambda room: _text(room, owner_ref="HERE").replace(
         b"HERE", b"\xff" + room["owner_ref"][1:].encode()
     ),
+    "owner_ref with a control character and another one": lambda room: _text(room, owner_ref="HERE").replace(
+        b"HERE", b"%b\x01@%b" % (room["owner_ref"][:12].encode(), room["owner_ref"][14:].encode())
+    ),
+    "a printable character for the first, and a bad escape": lambda room: _inserted(
+        {**room, "owner_ref": "@" + room["owner_ref"][1:]}, rb"\q"
+    ),
+    "owner_ref with a replacement character": lambda room: _text(room, owner_ref="\ufffd" + room["owner_ref"][1:]),
+    "owner_ref with a replacement character, and no room_id": lambda room: _without(
+        {**room, "owner_ref": room["owner_ref"][:9] + "\ufffd" + room["owner_ref"][10:]}, "room_id"
+    ),
     "reference in escapes, and NaN": lambda room: _text(room, owner_ref="HERE", more=float("nan")).replace(
         b"HERE", _spelled(room["owner_ref"])
     ),

@@ -27,6 +27,8 @@ class Seen:
     headers: dict[str, str]
     body: bytes
     connection: int
+    fields: list[str]
+    """The lines of the headers."""
 
     @property
     def json(self) -> Any:
@@ -53,7 +55,7 @@ class Link:
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise EOFError from error
         method, target, _ = line.split(" ", 2)
-        seen = Seen(method, target, headers, body, self.number)
+        seen = Seen(method, target, headers, body, self.number, fields)
         self.server.requests.append(seen)
         return seen
 

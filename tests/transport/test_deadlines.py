@@ -285,3 +285,25 @@ async def test_one_event_loop_timer_serves_all_and_none_remains_after_close(time
         timer.close()
     finally:
         loop.call_at = call_at  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["another call begins", "another deadline is moved"])
+async def test_extension_after_a_blocked_loop_holds_though_an_earlier_deadline_is_registered(moves: bool) -> None:
+    now = loop_time()
+    timer = DeadlineTimer(lambda: now)
+    overdue = asyncio.create_task(run_until(timer, now + 1))
+    other = timer.start(now + 5)
+    await asyncio.sleep(0)
+    # The loop was blocked for a second: the response to the first call may be there, unread.
+    now += 2
+    timer._check()
+    if moves:
+        timer.reschedule(other, now + 0.01)
+    else:
+        timer.stop(timer.start(now + 0.01))
+    await asyncio.sleep(0.05)
+    assert not overdue.done()
+    now += 1.1
+    timer.stop(other)
+    timer._check()
+    assert await overdue == "timed out"

@@ -29,7 +29,7 @@ import attrs
 from videoapi.arrow.parquet import ParquetFile, parquet_batches
 from videoapi.arrow.periods import Period, moment
 from videoapi.errors import ConfigurationError
-from videoapi.files import lock, unlock
+from videoapi.files import lock, release
 
 MANIFEST: Final = "_manifest.json"
 _NOTES: Final = "_notes"
@@ -417,11 +417,11 @@ class DataSet:
     @contextlib.contextmanager
     def _open_lock(self, name: str) -> Generator[int, None, None]:
         file = os.open(self._notes / name, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        owner = os.getpid()
         try:
             yield file
         finally:
-            unlock(file)
-            os.close(file)
+            release(file, owner)
 
     def _refuse_to_wait(self, name: str, seconds: float) -> NoReturn:
         raise ConfigurationError(

@@ -17,8 +17,6 @@ _MOVING: Final = frozenset({"trans_at", "trans_date", "extra"})
 """What a record may change: its date, and where a value is kept that cannot be read."""
 _OPEN: Final = frozenset({"room_details", "stats_quality"})
 """JSON, which may gain values in any order: compared only without an ID."""
-_LINKS: Final = frozenset({"recording", "transcoded", "chatdata", "metadata"})
-"""Links, whose signatures change: compared without their queries."""
 _PAIRS: Final = 100_000
 """How many pairs of rows are compared at once."""
 
@@ -80,8 +78,6 @@ class SameRecords:
 def _known(rows: Any, name: str) -> Any:
     """Return the values of a column as they are compared; an empty ID is null."""
     values = rows.column(name)
-    if name in _LINKS:
-        return compute.replace_substring_regex(values, r'\?[^"]*', "")
     return compute.if_else(compute.equal(values, ""), pyarrow.scalar(None, TEXT), values) if name in _IDS else values
 
 

@@ -57,6 +57,11 @@ class BulkReport:
     removed: list[str] = attrs.field(factory=list, repr=False)
 
     @property
+    def has_rows(self) -> bool:
+        """Whether it has outcomes, not only their number."""
+        return bool(self.made or self.failures or self.unknown or self.not_sent)
+
+    @property
     def totals(self) -> dict[str, int | bool]:
         """The numbers of a run, without the IDs of its rooms."""
         return {

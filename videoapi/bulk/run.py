@@ -67,9 +67,8 @@ class BulkRun(Generic[S]):
         self._task: asyncio.Task[None] | None = None
         self._finished: asyncio.Queue[BulkOutcome | None] = asyncio.Queue(maxsize=self._workers)
         self._working: list[asyncio.Task[None]] = []
-        self._all_yielded = True
         self._yielding: set[asyncio.Task[None] | None] = set()
-        self._iterated = self._left = self._over = False
+        self._iterated = self._left = self._over = self._abandoned = False
         self.report = BulkReport()
         fence = None if job is None else job.fence
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -128,7 +127,7 @@ class BulkRun(Generic[S]):
             raise _with_report(cancelled, self.report) from None
         finally:
             await self.aclose()
-        ended_early = not (self.report.exhausted and self._all_yielded)
+        ended_early = not self.report.exhausted or self.report.has_rows
         error = self._inputs.error or (self.report.stopped if ended_early else None)
         if error is not None:
             raise _with_report(error, self.report)
@@ -146,7 +145,7 @@ class BulkRun(Generic[S]):
         self._start()
         assert self._task is not None
         try:
-            await _ended(self._task, at_once=True)
+            await self._wait_for(self._task)
         except BaseException as error:
             raise _with_report(error, self.report) from None
         finally:
@@ -155,6 +154,19 @@ class BulkRun(Generic[S]):
         if self._inputs.error is not None:
             raise _with_report(self._inputs.error, self.report)
         return self.report
+
+    async def _wait_for(self, task: asyncio.Task[None]) -> None:
+        """Wait for the run to end, and raise the error that ended it.
+
+        If the wait is cancelled, the run is cancelled too, and has ended when this raises.
+        """
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._abandoned = True
+            task.cancel()
+            await asyncio.wait([task])
+            raise
 
     async def aclose(self) -> None:
         """Stop sending, wait for the requests in flight, and keep their outcomes in `report`.
@@ -170,7 +182,7 @@ class BulkRun(Generic[S]):
         task = self._task
         try:
             if task is not None:
-                await _ended(task)
+                await self._wait_for(task)
         except BaseException as error:
             raise _with_report(error, self.report) from None
         finally:
@@ -195,7 +207,9 @@ class BulkRun(Generic[S]):
             try:
                 await self._run_to_end()
             except asyncio.CancelledError:
-                # The consumer has left, or the event loop ends.
+                if not self._abandoned:
+                    self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
+                    return
                 self._left = True
                 self._drain()
                 self._end()
@@ -316,18 +330,13 @@ class BulkRun(Generic[S]):
                 raise error
 
     async def _work(self) -> None:
-        try:
-            while (item := await self._next()) is not None:
-                if isinstance(item, BulkOutcome):
-                    await self._emit(item)
-                    # Thousands of invalid inputs must not hold up the event loop.
-                    await asyncio.sleep(0)
-                elif (outcome := await self._sender.send(item)) is not None:
-                    await self._emit(outcome)
-        except asyncio.CancelledError:
-            # The outcome of its item is only in the report.
-            self._all_yielded = False
-            raise
+        while (item := await self._next()) is not None:
+            if isinstance(item, BulkOutcome):
+                await self._emit(item)
+                # Thousands of invalid inputs must not hold up the event loop.
+                await asyncio.sleep(0)
+            elif (outcome := await self._sender.send(item)) is not None:
+                await self._emit(outcome)
 
     async def _next(self) -> BulkItem | BulkOutcome | None:
         """Return the next item to send, or the outcome of an input that needs no request."""
@@ -440,23 +449,6 @@ class BulkRun(Generic[S]):
                 return
             if outcome is not None:
                 self.report.keep(outcome)
-
-
-async def _ended(task: asyncio.Task[None], *, at_once: bool = False) -> None:
-    """Wait for a run to end, and raise the error that ended it.
-
-    If the wait is cancelled, the run is cancelled too, and has ended when this raises.
-
-    Args:
-        task: The run.
-        at_once: Whether to await the run unshielded, so that cancelling the wait cancels it directly.
-    """
-    try:
-        await (task if at_once else asyncio.shield(task))
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait([task])
-        raise
 
 
 def _not_sent(prepared: BulkItem | BulkOutcome, error: VideoAPIError | None) -> BulkOutcome:

@@ -22,7 +22,7 @@ import click
 
 from videoapi.cli.terminal import print_status
 from videoapi.errors import ConfigurationError
-from videoapi.files import lock
+from videoapi.files import lock, release
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
 _RUNNING: Final = "another process is working on this job. Wait until it ends."
@@ -423,10 +423,14 @@ def free_name(out: Path) -> Path:
 @contextlib.contextmanager
 def _locked(note: Path) -> Generator[Any, None, None]:
     descriptor = os.open(note, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        if not lock(file.fileno()):
-            raise ConfigurationError(f"{note}: {_RUNNING}")
-        yield file
+    owner = os.getpid()
+    try:
+        with os.fdopen(descriptor, "r+b", buffering=0, closefd=False) as file:
+            if not lock(descriptor):
+                raise ConfigurationError(f"{note}: {_RUNNING}")
+            yield file
+    finally:
+        release(descriptor, owner)
 
 
 def read_note(note: Path) -> dict[str, Any]:

@@ -32,8 +32,8 @@ from videoapi.streaming.streamed_response import StreamedResponse, StreamTimeout
 
 PREFIX: Final = b"vx"
 """The start of every reference, so that the text of every room that carries one contains it."""
-_SPELLED: Final = re.compile(rb"\\u00(?:3[2-7]|6[1-9a-fA-F]|7[0-9aA])")
-"""An escape of a letter of a reference."""
+_SPELLED: Final = re.compile(rb"\\u(?:00(?:3[2-7]|6[1-9a-fA-F]|7[0-9aA])|[fF]{3}[dD])|\xef\xbf\xbd")
+"""An escape of a letter of a reference, or U+FFFD, which is left of one that a gateway could not decode."""
 _UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
 _MOST_BYTES: Final = 16 * 1024**3
 """High, because the list has no pages and almost nothing of it is kept: a million rooms exceed 1 GiB."""
@@ -302,8 +302,8 @@ def _age(room: ListedRoom) -> tuple[str, str]:
 
 
 def _may_contain_prefix(text: bytes) -> bool:
-    """Return whether a text contains the prefix, or escapes that may spell it."""
-    return PREFIX in text or (b"\\u00" in text and _SPELLED.search(text) is not None)
+    """Return whether a text contains the prefix, or what may stand for it."""
+    return PREFIX in text or ((b"\\u" in text or b"\xef\xbf\xbd" in text) and _SPELLED.search(text) is not None)
 
 
 def _hidden(why: str) -> ProtocolError:
@@ -344,7 +344,9 @@ class RoomSummary(msgspec.Struct, gc=False):
 
 def _is_other(value: object) -> bool:
     """Return whether a value is surely no reference, nor contains one."""
-    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "vx" not in value)
+    if isinstance(value, str):
+        return "vx" not in value and "\ufffd" not in value[:2]
+    return value is None or isinstance(value, bool | int | float)
 
 
 _one: Final = msgspec.json.Decoder(RoomSummary).decode

@@ -21,10 +21,17 @@ _ESCAPE: Final = re.compile(r"\\(?:u00|x)(3[2-7]|5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 """The escape of a letter of a reference, or of the name of its field."""
 _REFERENCE: Final = re.compile(rf"(?=(vx[a-z2-7]{{{LENGTH - 2}}}))")
 _ROOM_ID: Final = re.compile(r'"room_id"\s*:\s*"?([0-9A-Za-z_-]+)')
-_PLACE: Final = re.compile(rf'"(?:owner_ref|{DATA_KEY})"\s*:\s*(?:"((?:[^"\\]|\\.)*)("?)|([^,}}\s]*))', re.DOTALL)
+_PLACE: Final = re.compile(
+    rf'"(?:owner_ref|{DATA_KEY})"\s*:\s*(?:"((?:[^"\\]|\\.)*)("?)|([^,}}\s]*))|"(vx(?:[^"\\]|\\.)*)("?)', re.DOTALL
+)
+"""Where a reference is expected, and any text that begins like one: the name of its field may be damaged, too."""
 _OTHER_VALUE: Final = re.compile(r"null|true|false|-?[0-9][0-9.eE+-]*|[\[{].*", re.DOTALL)
+_DAMAGE: Final = re.compile(r"[\x00-\x1f\x7f\udc80-\udcff\ufffd]|\\(?:u[0-9a-fA-F]{4}|.)?", re.DOTALL)
+_DAMAGED: Final = "\ufffd"
 _HEAD: Final = re.compile(r"[a-z2-7]*")
-_DAMAGE: Final = re.compile(r'[\x00-\x1f\x7f\udc80-\udcff\ufffd]|\\(?!["\\/bfnrt]|u[0-9a-fA-F]{4})')
+_START: Final = re.compile(rf"(?=.?[x{_DAMAGED}]|[v{_DAMAGED}])(?:v|[^a-z2-7])(?:x|[^a-z2-7])", re.DOTALL)
+_OTHER_LETTER: Final = re.compile(rf"[^a-z2-7{_DAMAGED}]")
+_MOST_OTHERS: Final = 3
 
 
 @attrs.frozen
@@ -53,38 +60,50 @@ def examine(raw: bytes, position: int, *, is_json: bool) -> UnreadableRoom:
     Args:
         raw: Its text.
         position: Its position in the list, from 1.
-        is_json: Whether it is valid JSON, so that its text, if not its form, is as it was stored.
+        is_json: Whether it is valid JSON, so that none of its fields is hidden.
     """
     # An escape that is not valid JSON may still be what is left of a letter.
     text = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), raw.decode("utf-8", "surrogateescape"))
     named = _ROOM_ID.search(text)
+    starts = set(_damaged_starts(text))
+    if not is_json and '"room_id"' not in text:
+        # So little is left that it may be any room.
+        starts.add("")
     return UnreadableRoom(
         position,
         None if named is None else named[1],
         frozenset(with_location(found, in_data=False) for found in _REFERENCE.findall(text)),
-        () if is_json else tuple(start[:LENGTH] for start in _damaged_starts(text)),
+        tuple(start[:LENGTH] for start in starts),
     )
 
 
 def _damaged_starts(text: str) -> Iterable[str]:
     """Yield the starts of references that the damage has reached."""
-    if '"room_id"' not in text:
-        # So little is left that it may be any room.
-        yield ""
-    for value, quote, other in _PLACE.findall(text):
-        if other or not (value or quote):
+    for value, quote, other, elsewhere, its_quote in _PLACE.findall(text):
+        if other or not (value or quote or elsewhere):
             if not _OTHER_VALUE.fullmatch(other):
                 yield ""
-            continue
-        head = _HEAD.match(value)
-        assert head is not None
-        rest = value[head.end() :]
-        rest_of_letters = _DAMAGE.sub("", rest)
-        # Of a value that is complete, but so short, nothing says that it was a reference.
-        is_too_short = bool(quote) and len(value) < _SHORTEST
-        whole = len(rest) == 0 and bool(quote)
-        if not (whole or is_too_short) and _HEAD.fullmatch(rest_of_letters):
-            yield head[0]
+        elif (start := _start_of(value or elsewhere, is_cut=not (quote or its_quote))) is not None:
+            yield start
+
+
+def _start_of(value: str, *, is_cut: bool) -> str | None:
+    """Return the undamaged start of a damaged reference; None if a value is none.
+
+    Args:
+        value: The value, as it is in the JSON text.
+        is_cut: Whether its end is missing.
+    """
+    shown = _DAMAGE.sub(_DAMAGED, value)
+    head = _HEAD.match(shown)
+    assert head is not None
+    is_whole = head.end() == len(shown)
+    if is_cut and is_whole and "vx".startswith(shown[:2]):
+        return shown
+    # Of a value that is complete, but so short, nothing says that it was a reference.
+    if is_whole or len(shown) < (0 if is_cut else _SHORTEST) or len(_OTHER_LETTER.findall(shown)) > _MOST_OTHERS:
+        return None
+    return head[0] if _START.match(shown) else None
 
 
 class References:

@@ -5,7 +5,7 @@ Independent of what is written, of HTTP and of the event loop.
 
 from __future__ import annotations
 
-from videoapi.files.locks import lock, unlock
+from videoapi.files.locks import lock, release
 from videoapi.files.part_file import PART, FileTaken, PartFile
 
-__all__ = ["PART", "FileTaken", "PartFile", "lock", "unlock"]
+__all__ = ["PART", "FileTaken", "PartFile", "lock", "release"]

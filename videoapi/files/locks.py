@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from types import ModuleType
 from typing import Final
 
@@ -40,9 +41,15 @@ def lock(file: int) -> bool:
     return True
 
 
-def unlock(file: int) -> None:
-    """Release the lock of an open file, also if a forked process has inherited the file."""
-    if fcntl is not None:
+def release(file: int, owner: int) -> None:
+    """Close a file, and release its lock, even if a forked process has inherited the file.
+
+    Args:
+        file: The descriptor of the file.
+        owner: The process that has locked it. A process forked from it only closes the file.
+    """
+    if fcntl is not None and os.getpid() == owner:
         # Fails without support for locks.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)

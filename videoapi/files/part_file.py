@@ -14,7 +14,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Final, Literal
 
-from videoapi.files.locks import lock
+from videoapi.files.locks import lock, release
 
 # Windows lacks these.
 _NO_LINKS: Final[int] = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"))
@@ -62,6 +62,7 @@ class PartFile:
         self._overwrite = overwrite
         self._folder = -1
         self._file = -1
+        self._owner = os.getpid()
         self.name = name
         self.size: int = 0
         """Number of bytes written, and the offset of the next write."""
@@ -83,6 +84,7 @@ class PartFile:
             FileTaken: If the final name is in use, or another process or task is writing the part.
             OSError: If a file operation fails.
         """
+        self._owner = os.getpid()
         self._folder = os.open(self._directory, os.O_RDONLY | _DIRECTORY)
         if self._was_finished(self._stat(self._part)):
             self._unlink(self._part)
@@ -201,7 +203,7 @@ class PartFile:
         if self._file >= 0:
             if not os.fstat(self._file).st_size and self._is_ours(self._file):
                 self._unlink(self._part)
-            os.close(self._file)
+            release(self._file, self._owner)
             self._file = -1
         if self._folder >= 0:
             os.close(self._folder)

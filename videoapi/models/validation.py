@@ -74,6 +74,7 @@ def check_room(
             given = given.to_dict()
         if not isinstance(given, Mapping):
             raise _invalid("settings", None, "must be a mapping or RoomSettings")
+        given = dict(given)
     try:
         msgspec.convert(given, _CommonSettings)
     except (msgspec.ValidationError, UnicodeEncodeError):

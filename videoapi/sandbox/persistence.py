@@ -7,7 +7,7 @@ import sqlite3
 import weakref
 from pathlib import Path
 
-from videoapi.files.locks import lock, unlock
+from videoapi.files.locks import lock, release
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS documents (kind TEXT, key TEXT, value TEXT, PRIMARY KEY (kind, key))"
 _PUT = "INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
@@ -97,7 +97,7 @@ class State:
             file = os.open(f"{path.resolve()}-lock", os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError as error:
             raise FileNotFoundError(error.errno, error.strerror, str(path)) from None
-        self._release = weakref.finalize(self, _release, file, os.getpid())
+        self._release = weakref.finalize(self, release, file, os.getpid())
         _claimed.add(self)
         try:
             locked = lock(file)
@@ -141,13 +141,6 @@ class State:
 
 
 _claimed: weakref.WeakSet[State] = weakref.WeakSet()
-
-
-def _release(file: int, owner: int) -> None:
-    # A forked process has inherited the file, and must not end the lock of its parent.
-    if os.getpid() == owner:
-        unlock(file)
-    os.close(file)
 
 
 def _forget_claims() -> None:

@@ -101,14 +101,14 @@ class DeadlineTimer:
         assert task is not None
         limit = Deadline(task, at)
         self.limits[limit] = None
-        if self._timer is None or at < self._wakes_at:
+        if self._is_late_for(at):
             self._wake_by(at)
         return limit
 
     def reschedule(self, limit: Deadline, at: float) -> None:
         """Move a deadline."""
         limit.at = at
-        if self._timer is None or at < self._wakes_at:
+        if self._is_late_for(at):
             self._wake_by(at)
 
     def is_current(self, limit: Deadline) -> bool:
@@ -132,6 +132,10 @@ class DeadlineTimer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _is_late_for(self, at: float) -> bool:
+        # While deadlines are extended, an earlier check would end what they are extended for.
+        return self._timer is None or (at < self._wakes_at and not self._postponed)
 
     def _wake_by(self, at: float) -> None:
         if at == math.inf or self._loop is None:

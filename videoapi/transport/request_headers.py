@@ -77,11 +77,14 @@ class RequestWriter:
         if request.stream or not (is_create or _PATH.fullmatch(request.path)):
             return None
         # First, so that an error leaves no frame with the Authorization header.
-        added, replaces = "", False
+        added, taken, replaces = "", self._written_names, False
         for name, value in _items(request.headers) if request.headers else ():
             name, value = _checked_header(name, value)
             added += f"{name}: {value}\r\n"
-            replaces = replaces or name.lower() in self._written_names
+            lowered = name.lower()
+            replaces = replaces or lowered in taken
+            if len(request.headers) > 1:
+                taken = taken | {lowered}
         self._write_for(credentials)
         if replaces:
             lines = _written({"Host": self._host, **self.headers(request, credentials)})
@@ -114,13 +117,21 @@ def checked_headers(headers: object) -> dict[str, str]:
     Raises:
         ConfigurationError: If one is reserved, has an invalid name, or a value that is not text.
     """
-    return dict(_checked_header(name, value) for name, value in _items(headers))
+    checked: dict[str, str] = {}
+    for item in _items(headers):
+        name, value = _checked_header(*item)
+        # The last one of a name counts, in any case.
+        checked = _merged(checked, {name: value})
+    return checked
 
 
 def _items(headers: object) -> Iterable[tuple[object, object]]:
-    if type(headers) is not dict and not isinstance(headers, Mapping):
+    if type(headers) is dict:
+        return headers.items()
+    if not isinstance(headers, Mapping):
         raise ConfigurationError(f"headers must be a mapping of names to text, not {type(headers).__name__}.")
-    return headers.items()
+    # A multidict may have a name more than once.
+    return dict(headers.items()).items()
 
 
 def _checked_header(name: object, value: object) -> tuple[str, str]:
