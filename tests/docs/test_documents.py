@@ -300,6 +300,39 @@ def test_invoice_that_cannot_be_proven_writes_no_table(
         assert good.items() <= {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}.items()
 
 
+def test_invoice_counts_as_the_report_does_and_has_one_line_per_customer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither an empty reference of a user is a user, nor is damage of the extra days that of the month."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "howto" / "invoice.md"
+    now = now_of(page)
+    with Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        names = run_document(page, tmp_path)
+
+        def record(number: int, day: str, owner: str | None, user: str, seconds: object = 60) -> dict[str, Any]:
+            when, until = f"{day}T10:00:00.000Z", f"{day}T10:01:00.000Z"
+            return {
+                "cdr_id": f"{number}", "conf_num": f"c{number}", "trans_date": until,
+                "room": {"room_id": "r", "connect_dt": when, "disconnect_dt": until,
+                         "room_details": {"owner_ref": owner}},
+                "user": {"ref": user}, "sigserver": {"connect_dt": when, "disconnect_dt": until, "duration": seconds},
+            }  # fmt: skip
+
+        records = [
+            *(record(number, "2026-01-05", "A", user) for number, user in enumerate(("", "u"))),
+            *(record(number, "2026-01-05", owner, "u") for number, owner in enumerate(("(none)", None), 2)),
+            record(4, "2026-02-01", "A", "u", "abc"),
+        ]
+        service.fault("cdr.by_period", 200, times=None, body=json.dumps({"result": "0", "cdr": records}))
+        table = Path(names["invoice"]("2026-01", again=True))
+    found = {line["customer"]: line["users"] for line in csv.DictReader(table.read_text("utf-8-sig").splitlines())}
+    assert found == {"A": "1", "'(none)": "1", "(none)": "1"}
+
+
 def test_start_that_does_not_exist_stays_as_it_is_for_the_dry_run(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

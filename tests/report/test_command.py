@@ -541,14 +541,14 @@ def test_link_is_counted_whatever_its_text_is(
 def test_archives_with_one_id_and_other_files_are_all_counted(january: Path, cli: Cli, folder: Path) -> None:
     one = {"_id": "A", "trans_date": "2026-01-05T10:00:00.000Z", "conf_num": "c", "room_id": "r"}
     first, second = {**one, "recording": [{"url": "https://x.y/a.mkv?sign=1"}]}, {**one, "chatdata": "https://x.y/c"}
-    signed_again = {**one, "recording": [{"url": "https://x.y/a.mkv?sign=2"}]}
-    lines = [json.dumps(each) for each in (first, second, signed_again)]
+    other_query = {**one, "recording": [{"url": "https://x.y/a.mkv?sign=2"}]}
+    lines = [json.dumps(each) for each in (first, second, other_query, first)]
     (folder / "archives.jsonl").write_text("\n".join(lines))
     told = cli("report", january, "--archives", "archives.jsonl", "--json", "--quiet")
     found = figures(told, complete=None)
-    assert (found["recordings"]["archives"], found["recordings"]["files"]["chatdata"]) == (2, 1)
-    assert (found["odd"]["archives_repeated"], found["odd"]["archives_same_id"]) == (1, 1)
-    assert "1 archive has the ID of an earlier one, and other values. Such archives are counted." in told.stderr
+    assert (found["recordings"]["archives"], found["recordings"]["files"]["chatdata"]) == (3, 1)
+    assert (found["odd"]["archives_repeated"], found["odd"]["archives_same_id"]) == (1, 2)
+    assert "2 archives have the ID of an earlier one, and other values. Such archives are counted." in told.stderr
 
 
 def test_records_of_too_many_days_are_refused_without_a_period(cli: Cli, folder: Path) -> None:

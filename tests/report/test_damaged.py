@@ -247,3 +247,100 @@ def test_day_that_is_not_exported_again_still_lacks_what_could_not_be_read(
     on_day(2, 20)
     assert (exported(), told()) == (6, (1, 1, False))
     assert (exported("--overwrite"), told()) == (0, (2, 0, True))
+
+
+def exported(sandbox: Sandbox, cli: Cli, records: list[Any], out: str, *, code: int = 0) -> str:
+    """Export three days that the report of the second one is not about as a whole."""
+    sandbox.clear_faults()
+    body = json.dumps({"result": "0", "cdr": records})
+    sandbox.fault("cdr.by_period", 200, times=1, body=body)
+    folder = () if "." in out else ("--partition", "day")
+    done = cli("cdr", "export", "2026-01-29", DAY, out, "--quiet", *folder)
+    assert done.exit_code == code, done.output
+    return out
+
+
+def of_other_day() -> Record:
+    """Return a record of the day after the report, with a duration that cannot be read."""
+    other = record(2)
+    set_at("sigserver.duration", "ten")(other)
+    return other
+
+
+def of_day() -> Record:
+    one = record(1)
+    one["trans_date"] = "2026-01-30T10:00:00.000Z"
+    return one
+
+
+UNCERTAIN = "It is not known whether all of"
+
+
+@pytest.mark.parametrize("out", FORMATS)
+def test_damage_of_another_day_leaves_the_report_complete(sandbox: Sandbox, cli: Cli, folder: Path, out: str) -> None:
+    """A Parquet file does not say of which day it is, and the report says that."""
+    pytest.importorskip("pyarrow")
+    path = exported(sandbox, cli, [of_day(), of_other_day()], out)
+    for zone in ("UTC", "Europe/Berlin"):
+        result = cli("report", "2026-01-30", path, "--json", "--quiet", "--timezone", zone)
+        is_known = out != "all.parquet"
+        told = figures(result, complete=is_known)
+        assert (told["odd"]["unreadable_values"], told["odd"]["outside"]) == (0 if is_known else 1, 1)
+        assert (UNCERTAIN in result.stderr) is not is_known
+    whole = cli("report", "2026-01-29", DAY, path, "--json", "--quiet")
+    assert figures(whole, complete=False)["odd"]["unreadable_values"] == 1
+    assert "Their records are counted without them." in whole.stderr
+
+
+def test_damage_of_another_day_leaves_the_live_report_complete(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+    """The days in UTC of a day in Berlin have records of another one."""
+    other = of_other_day()
+    other["trans_date"] = "2026-01-30T23:30:00.000Z"
+    for damaged, count in ((other, 0), ({**other, "trans_date": "2026-01-30T22:30:00.000Z"}, 1)):
+        sandbox.clear_faults()
+        body = json.dumps({"result": "0", "cdr": [of_day(), damaged]})
+        sandbox.fault("cdr.by_period", 200, times=1, body=body)
+        told = figures(cli("report", "2026-01-30", "--json", "--timezone", "Europe/Berlin"), complete=not count)
+        assert (told["odd"]["unreadable_values"], told["totals"]["records"]) == (count, 1 + count)
+
+
+@pytest.mark.parametrize("out", FORMATS)
+def test_damage_of_another_room_leaves_the_report_of_a_room_complete(
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    other = of_other_day()
+    other["room"]["room_id"] = "s"
+    path = exported(sandbox, cli, [of_day(), other], out)
+    result = cli("report", "2026-01-29", DAY, path, "--room", "r", "--json", "--quiet")
+    is_known = out in ("all.jsonl", "all.csv")
+    assert figures(result, complete=is_known)["totals"]["records"] == 1
+    assert (UNCERTAIN in result.stderr) is not is_known
+    other["room"]["room_id"] = ["r"]
+    path = exported(sandbox, cli, [of_day(), other], f"other-{out}")
+    result = cli("report", "2026-01-29", DAY, path, "--room", "r", "--json", "--quiet")
+    assert figures(result, complete=False)["totals"]["records"] == 1
+    assert UNCERTAIN in result.stderr
+
+
+@pytest.mark.parametrize("out", FORMATS)
+@pytest.mark.parametrize("listed", [True, False])
+def test_record_that_cannot_be_read_may_be_of_another_day(
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str, listed: bool
+) -> None:
+    """Its day is not known, but the days that were requested are, if the list that names them was copied."""
+    pytest.importorskip("pyarrow")
+    path = exported(sandbox, cli, [of_day(), "no record"], out, code=6)
+    lists = folder.rglob("*.rejected.jsonl")
+    for file in list(lists):
+        if listed:
+            file.write_text(file.read_text().replace('"2026-01-29..2026-01-31"', '"2026-01-31..2026-01-31"'))
+        else:
+            file.unlink()
+    result = cli("report", "2026-01-30", path, "--json", "--quiet")
+    told = figures(result, complete=listed)
+    assert told["odd"]["unreadable"] == (0 if listed else 1)
+    assert ("It is not known whether all of them belong to this report." in result.stderr) is not listed
+    whole = cli("report", "2026-01-29", DAY, path, "--json", "--quiet")
+    assert figures(whole, complete=False)["odd"]["unreadable"] == 1
+    assert UNCERTAIN not in whole.stderr or not listed

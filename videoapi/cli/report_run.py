@@ -102,9 +102,9 @@ class Reading:
     tally: Tally
     selection: Selection
     limited: ReportOptions
+    unread: sources.Unread
     recordings: Recordings | None = None
     archives_refused: str = ""
-    unread: sources.Unread = attrs.field(factory=sources.Unread)
 
 
 async def write_report(access: ClientOptions, options: ReportOptions) -> int:
@@ -128,16 +128,11 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     limited = _limited(options, found)
     _check_limits(limited, found)
     with _page_file(options, period) as page, Tally(calendar) as tally:
-        reading = Reading(tally, Selection(calendar, period, options.room_id, options.conf_num), limited)
+        selection = Selection(calendar, period, options.room_id, options.conf_num)
+        reading = Reading(tally, selection, limited, unread=sources.Unread(has=selection.has))
         if options.source is not None:
             await _read_export(options.source, options, reading)
-            # A copy of the export may lack the list of what could not be read, or the note that counts it.
-            for kind, path in (("cdr", options.source), ("archives", options.archives)):
-                if path is not None:
-                    reading.unread.records += max(found[kind].rejected, sources.rejected_of(path))
-            if sources.is_parquet(options.source):
-                # What could not be read when it was exported is null.
-                reading.unread.note_all(found["cdr"].odd)
+            _note_unread(reading, options, found)
             source = f"the export {_base_name(options.source)}"
         else:
             source = await _read_service(access, options, reading)
@@ -185,6 +180,39 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
                     recordings.add([archive], *_bounds(reading.selection.period))
 
 
+def _note_unread(reading: Reading, options: ReportOptions, found: Mapping[str, Coverage]) -> None:
+    """Count what the exports say that they could not read, unless it is known not to belong to the report."""
+    selection, unread = reading.selection, reading.unread
+
+    def belongs(span: tuple[date, date] | None, has: Coverage) -> bool | None:
+        # Records without a readable date always count.
+        period = None if span is None else selection.period
+        known = True if period is None or span is None else period.contains(span, selection.calendar.zone)
+        is_scope = selection.room_id in (None, has.room_id) and selection.conf_num in (None, has.conf_num)
+        return known if known is False or is_scope else None
+
+    if unread.records and not all(belongs(has.span, has) for has in found.values()):
+        unread.uncertain.add("unreadable")
+    for kind, path in (("cdr", options.source), ("archives", options.archives)):
+        if path is None:
+            continue
+        # A copy of the export may lack the list of what could not be read, or the note that counts it.
+        has, rejected = found[kind], sources.rejected_of(path)
+        rejected[has.span] += max(0, has.rejected - rejected.total())
+        for span, count in rejected.items():
+            known = belongs(span, has)
+            if count and known is not False:
+                unread.records += count
+                unread.uncertain.update(() if known else ("unreadable",))
+    if options.source is not None and sources.is_parquet(options.source):
+        # What could not be read when it was exported is null.
+        for part, odd in found["cdr"].odd:
+            known = belongs(part, found["cdr"])
+            if odd and known is not False:
+                unread.note_all(odd)
+                unread.uncertain.update(() if known else ("unreadable_values",))
+
+
 async def _read_service(access: ClientOptions, options: ReportOptions, reading: Reading) -> str:
     period, calendar = reading.selection.period, reading.selection.calendar
     days = period.in_utc(calendar.zone) if period is not None else None
@@ -192,12 +220,14 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
     query = ReportQuery(first, last, options.room_id, options.conf_num).checked()
     async with access.client() as client:
         stream = query.stream(client.cdr, timeout=options.timeout)
-        stream._count_unreadable()
+        stream._count_unreadable(lambda record: reading.unread.counts(row_of(record)))
         with display("records", quiet=options.quiet) as show:
             read = 0
             async for read in add_stream(reading.tally, reading.selection, stream):
                 show(read)
         reading.unread.records += stream.rejected_count
+        if period is not None and days is not None and not period.contains((days.first, days.last), calendar.zone):
+            reading.unread.uncertain.add("unreadable")
         reading.unread.note_all(stream.odd)
         reading.unread.fields = stream.odd.total()
         # The days in UTC that contain those of the period contain others, too.
@@ -261,6 +291,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
+        uncertain=frozenset(reading.unread.uncertain),
     )
 
 

@@ -132,6 +132,18 @@ class ReportPeriod:
         """Return whether spans of days have a day of these."""
         return any(first <= self.last and self.first <= last for first, last in spans)
 
+    def contains(self, span: tuple[date, date], zone: tzinfo) -> bool | None:
+        """Return whether a span of days in UTC is within these days of a time zone; None if only a part of it is."""
+        if not self.in_utc(zone).has_any([span]):
+            return False
+        # A span without a beginning or an end is within no period.
+        with contextlib.suppress(OverflowError):
+            first = datetime.combine(span[0], time.min, UTC).astimezone(zone).date()
+            last = datetime.combine(span[1], time.max, UTC).astimezone(zone).date()
+            if self.first <= first and last <= self.last:
+                return True
+        return None
+
     def days(self) -> Iterator[date]:
         """Yield the days."""
         return map(date.fromordinal, range(self.first.toordinal(), self.last.toordinal() + 1))

@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -28,6 +27,8 @@ _VERSION: Final = 1
 _MAX_STATE: Final = 1 << 26
 _BLOCK: Final = 1 << 20
 _DAY: Final = timedelta(days=1)
+EVER: Final = (date.min, date.max)
+"""The days of what may be of any day."""
 _UNREADABLE: Final = (
     *(OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, ArithmeticError),
     RecursionError,
@@ -47,7 +48,8 @@ class Coverage:
         account: Its APP_ID and the origin of its service; None if it does not say.
         unfinished: The parts of its days that had not ended when it was made, as far as it says.
         undated: Those of its periods of which it does not say when they were exported.
-        odd: How many records had a value of an unexpected type when they were exported, by field.
+        odd: How many records had a value of an unexpected type when they were exported, by field, for each of its
+            parts, with its days; None for records without a readable date.
         rejected: How many records could not be read when it was made, as far as it says.
         is_changed: Whether it is a file that has changed since its export.
         is_partial: Whether it is the folder of an export without its manifest, as after an interruption.
@@ -61,10 +63,15 @@ class Coverage:
     account: tuple[str, str] | None = None
     unfinished: tuple[tuple[date, date], ...] = ()
     undated: tuple[tuple[date, date], ...] = ()
-    odd: Mapping[str, int] = attrs.field(factory=dict)
+    odd: tuple[tuple[tuple[date, date] | None, Mapping[str, int]], ...] = ()
     rejected: int = 0
     is_changed: bool = False
     is_partial: bool = False
+
+    @property
+    def span(self) -> tuple[date, date]:
+        """The days from its first to its last; `EVER` if it does not say."""
+        return (self.days[0][0], self.days[-1][1]) if self.days else EVER
 
     def bounded_unfinished(self) -> tuple[tuple[date, date], ...]:
         """Return `unfinished`; nothing for an export without a period, whose last day never had ended."""
@@ -151,12 +158,13 @@ def _of_folder(folder: Path) -> Coverage:
     room = source.get("room")
     notes = [note for note in notes_of(folder) if "-undated-" not in note["file"]]
     made = {_span(note["first"], note["last"]): _exported(note) for note in notes}
-    odd: Counter[str] = Counter()
-    for note in notes_of(folder):
-        odd.update(note.get("odd", {}))
+    odd = (
+        (None if "-undated-" in note["file"] else _span(note["first"], note["last"]), note.get("odd", {}))
+        for note in notes_of(folder)
+    )
     return _of_days(
         made,
-        odd=odd,
+        odd=tuple(odd),
         rejected=_count(_manifest_of(folder)),
         room_id=room if isinstance(room, str) else None,
         account=_account(source),
@@ -201,7 +209,7 @@ def _of_file(path: Path, kind: str) -> Coverage:
     span = _days(question, state["first"], None if made is None else made.date())
     return _of_days(
         {} if span is None else {span: made},
-        odd={name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()},
+        odd=((span or EVER, {name.removeprefix("odd "): count for name, count in state.get("counts", {}).items()}),),
         rejected=_count(state),
         room_id=question.get("room") or None,
         conf_num=question.get("conference") or None,

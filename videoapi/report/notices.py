@@ -146,12 +146,17 @@ def _listed(days: Collection[date], span: Callable[[date, date], str]) -> str:
 
 def _odd_notices(summary: UsageSummary) -> Iterator[str]:
     if unreadable := summary.odd["unreadable"]:
-        yield f"{_records(unreadable, 'could', 'could')} not be read. Unreadable records are not in any figure."
-    if values := summary.odd["unreadable_values"]:
-        yield (
-            f"Values that could not be read, or times that are missing: {values:,}. Their records are counted without "
-            "them."
+        yield f"{_records(unreadable, 'could', 'could')} not be read. Unreadable records are not in any figure." + (
+            " It is not known whether all of them belong to this report." if "unreadable" in summary.uncertain else ""
         )
+    if values := summary.odd["unreadable_values"]:
+        which = (
+            "It is not known whether all of their records belong to this report. Those that do are counted without "
+            "them."
+            if "unreadable_values" in summary.uncertain
+            else "Their records are counted without them."
+        )
+        yield f"Values that could not be read, or times that are missing: {values:,}. {which}"
     if repeated := summary.odd["repeated"]:
         yield (
             f"{_records(repeated, 'repeats', 'repeat')} an earlier one, with the same values. Such records are counted "

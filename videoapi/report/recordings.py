@@ -51,8 +51,8 @@ class Recordings:
                 continue
             files = archive.files
             if archive.archive_id:
-                # The query of a URL may be a signature, which is another one each time.
-                urls = tuple((file.kind, file.url.partition("?")[0]) for file in files)
+                # With its query: it may be a signature, or say which file it is.
+                urls = tuple((file.kind, file.url) for file in files)
                 known, digest = hash(archive.archive_id), hash((archive.archive_id, archive.conf_num, at, urls))
                 if digest in self._seen:
                     self.repeated += 1

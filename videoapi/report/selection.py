@@ -28,6 +28,18 @@ class Selection:
     conf_num: str | None = None
     outside: int = 0
 
+    def has(self, row: UsageRow) -> bool | None:
+        """Return whether a row is selected; None if it is not, only because its room or its session is not known."""
+        for wanted, one in ((self.room_id, row.room_id), (self.conf_num, row.conf_num)):
+            if wanted is not None and one is not None and one != wanted:
+                return False
+        if self.period is not None and row.at is not None:
+            day = self.calendar.place(row.at).day
+            if not self.period.first.toordinal() <= day <= self.period.last.toordinal():
+                return False
+        unknown = (self.room_id and row.room_id is None) or (self.conf_num and row.conf_num is None)
+        return None if unknown else True
+
     def of(self, rows: Iterable[UsageRow]) -> list[UsageRow]:
         """Return the rows that are selected."""
         if self.room_id is not None:

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,7 +27,7 @@ from videoapi.models.codec import DecodeError, RecordDecoder
 from videoapi.models.flat import SOURCES, read_time
 from videoapi.models.formulas import unescaped
 from videoapi.models.unreadable import is_given, unreadable_fields
-from videoapi.report.coverage import MANIFEST, digest_of, notes_of
+from videoapi.report.coverage import EVER, MANIFEST, digest_of, notes_of
 from videoapi.report.recordings import KINDS
 from videoapi.report.rows import (
     COLUMNS,
@@ -63,16 +63,27 @@ class Unread:
         fields: The number of fields of an unexpected type; None if the export does not show it.
         values: How many records have a value that cannot be read, by the field of a figure, or the part that hides it.
         times: Which of `TIMES` the export has.
+        has: Returns whether a row belongs to the report; None if it is not known.
+        uncertain: Which of `unreadable` and `unreadable_values` may have counted others than those of the report.
     """
 
     records: int = 0
     fields: int | None = None
     values: Counter[str] = attrs.field(factory=Counter)
     times: frozenset[str] = frozenset(TIMES)
+    has: Callable[[UsageRow], bool | None] = lambda row: True
+    uncertain: set[str] = attrs.field(factory=set)
 
-    def note(self, names: tuple[str, ...]) -> None:
-        """Count the unreadable fields of a record."""
-        if not names:
+    def counts(self, row: UsageRow) -> bool:
+        """Return whether to count the unreadable fields of a row: it belongs to the report, or may do so."""
+        known = self.has(row)
+        if known is None:
+            self.uncertain.add("unreadable_values")
+        return known is not False
+
+    def note(self, row: UsageRow, names: Sequence[str]) -> None:
+        """Count the unreadable fields of a row."""
+        if not self.counts(row):
             return
         if self.fields is not None:
             self.fields += len(names)
@@ -169,10 +180,13 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def rejected_of(path: Path) -> int:
-    """Return how many records the lists next to an export have, which it could not read from the service."""
+def rejected_of(path: Path) -> Counter[tuple[date, date]]:
+    """Return how many records the lists next to an export have, which it could not read, by the days requested."""
+    found: Counter[tuple[date, date]] = Counter()
     with _readable(path):
-        return sum(map(_listed, _rejected_lists(path)))
+        for listed in _rejected_lists(path):
+            found.update(_listed(listed))
+    return found
 
 
 def _rejected_lists(path: Path) -> list[Path]:
@@ -184,13 +198,18 @@ def _rejected_lists(path: Path) -> list[Path]:
     return [listed] if listed.is_file() else []
 
 
-def _listed(path: Path) -> int:
-    count = 0
+def _listed(path: Path) -> Counter[tuple[date, date]]:
+    found: Counter[tuple[date, date]] = Counter()
     with path.open("rb") as lines:
         for line in lines:
             with contextlib.suppress(ValueError, AttributeError, TypeError, OverflowError, RecursionError):
-                count += max(1, int(json.loads(line).get("more", 1)))
-    return count
+                row = json.loads(line)
+                count, days = max(1, int(row.get("more", 1))), EVER
+                with contextlib.suppress(ValueError):
+                    first, last = f"{row.get('window')}".split("..")
+                    days = date.fromisoformat(first), date.fromisoformat(last)
+                found[days] += count
+    return found
 
 
 def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list[Any]]:
@@ -211,8 +230,8 @@ def _json_records(path: Path, model: type[Any], unread: Unread) -> Iterator[list
                 if isinstance(record, DecodeError):
                     unread.records += 1
                     continue
-                if model is CallRecord:
-                    unread.note(unreadable_fields(record, odd.get(index, ())))
+                if model is CallRecord and (names := unreadable_fields(record, odd.get(index, ()))):
+                    unread.note(row_of(record), names)
                 read.append(record)
             yield read
 
@@ -275,17 +294,20 @@ def _call_rows_of_csv(path: Path, unread: Unread) -> Iterator[list[UsageRow]]:
         if len(cells) != len(header):
             unread.records += 1
             continue
-        values = []
+        values, lost = [], []
         for place, read in places:
             cell = cells[place] if place >= 0 else ""
             value = read(cell)
             if value is None and cell and not cell.isspace():
                 _refuse_decimal_comma(path, line, header[place], cell)
-                unread.values[SOURCES[header[place]]] += 1
+                lost.append(SOURCES[header[place]])
             values.append(value)
         if extra_at is not None:
-            unread.values.update(_unreadable_in(cells[extra_at]))
-        block.append(row_of_cells(values, milliseconds))
+            lost += _unreadable_in(cells[extra_at])
+        row = row_of_cells(values, milliseconds)
+        if lost:
+            unread.note(row, lost)
+        block.append(row)
         if len(block) >= _LINES:
             yield block
             block = []

@@ -58,7 +58,7 @@ ODD: Final = {
     ),
     "unreadable_values": (
         "Values that cannot be read, and times that ended records lack",
-        "left out; their records are counted",
+        "left out; the records of this report are counted",
     ),
     "unreadable": ("Records that cannot be read", "not in any figure"),
     "archives_repeated": (
@@ -200,6 +200,7 @@ class UsageSummary:
         recordings: What the archives add up to, or None if they were not read.
         archives_refused: Why the service refused the archives; empty if it did not.
         odd: How many records, sessions, archives or fields are odd, by what is; None if the source does not show it.
+        uncertain: Of which numbers of `odd` it is not known whether all that they count belongs to the report.
         repeated_minutes: The participant minutes of the records that repeat an earlier one.
         missing: The days in UTC that the exports do not have.
         unstated: Which exports do not say their days: `cdr`, `archives`.
@@ -235,6 +236,7 @@ class UsageSummary:
     recordings: Recordings | None
     odd: dict[str, int | None]
     archives_refused: str = ""
+    uncertain: frozenset[str] = frozenset()
     repeated_minutes: float = 0.0
     missing: tuple[MissingDays, ...] = ()
     unstated: tuple[str, ...] = ()
@@ -437,6 +439,7 @@ def summarize(
     unreadable_values: Mapping[str, int] = _NONE,
     odd_fields: int | None = 0,
     outside: int = 0,
+    uncertain: frozenset[str] = frozenset(),
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
 
@@ -454,6 +457,7 @@ def summarize(
         unreadable_values: How many records have a value that cannot be read, by field or part.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
+        uncertain: Whether it is not known if all that is `unreadable`, or has `unreadable_values`, is of the report.
 
     Raises:
         ValidationError: If there are too many days from the first to the last record.
@@ -492,6 +496,7 @@ def summarize(
         recordings=recordings,
         archives_refused=archives_refused,
         odd={name: odd.get(name, 0) for name in ODD},
+        uncertain=uncertain,
         repeated_minutes=repeats.user_ms / 60_000,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
@@ -378,10 +378,19 @@ class RecordStream(Generic[R]):
         self._count_unreadable()
         return self._only_once(self._groups())
 
-    def _count_unreadable(self) -> None:
-        """Count also those values of call records in `odd` that no column can show, such as a time of unknown form."""
+    def _count_unreadable(self, counts: Callable[[R], bool] | None = None) -> None:
+        """Count also those values of call records in `odd` that no column can show, such as a time of unknown form.
+
+        Args:
+            counts: Returns whether to count those of a record, or None for all.
+        """
+
+        def counted(record: R, odd: Iterable[str]) -> Iterable[str]:
+            found = unreadable_fields(record, odd)
+            return found if found and counts is not None and counts(record) else ()
+
         if self._query.decoder.model is CallRecord:
-            self._walk.filter.unreadable = cast("Any", unreadable_fields)
+            self._walk.filter.unreadable = cast("Any", unreadable_fields) if counts is None else counted
 
     @property
     def _converter(self) -> tuple[Any, Any]:
