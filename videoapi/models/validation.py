@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 
@@ -319,7 +319,7 @@ _CHECKS: dict[str, Callable[[object], None]] = {
 }
 
 # Settings that are valid, in half the time of checking them one by one: what most rooms have, not all that is valid.
-_COUNTS: Any = Literal[tuple(map(str, range(1000)))] | Annotated[int, msgspec.Meta(ge=0)]
+_COUNTS: Any = Annotated[int, msgspec.Meta(ge=0)] | cast(Any, Literal)[tuple(map(str, range(1000)))]
 _COMMON: dict[str, Any] = {
     **dict.fromkeys(_KNOWN_SETTINGS, Any),
     **dict.fromkeys(_TRUTHS, bool | None),
