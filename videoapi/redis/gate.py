@@ -98,16 +98,17 @@ class RedisGate:
         self._own = _AccountGate(self._connections, self._key("", ""), lambda: interval)
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Return a gate with the values of VIDEOAPI_REDIS, VIDEOAPI_PROCESSES and VIDEOAPI_RATE, for workers.
 
         Args:
-            environment: The variables; by default those of the process.
+            environment: The variables; None reads `os.environ`.
 
         Raises:
             ConfigurationError: If a variable is missing or invalid; the message names it.
         """
         names = ("VIDEOAPI_REDIS", "VIDEOAPI_PROCESSES", "VIDEOAPI_RATE")
+        environment = os.environ if environment is None else environment
         missing = [name for name in names if not environment.get(name)]
         url, processes, rate = hidden(environment.get(names[0])), environment.get(names[1]), environment.get(names[2])
         # Error reporters store the variables of the frames of an error.
