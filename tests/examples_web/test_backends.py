@@ -105,9 +105,7 @@ def test_fastapi_backend_receives_webhooks_and_reads_the_records(
 def test_django_backend_names_the_missing_variable_and_does_not_start(sandbox: Sandbox, tmp_path: Path) -> None:
     command = [sys.executable, *(part.format(port=free_port()) for part in BACKENDS["django_backend.py"])]
     variables = {name: value for name, value in environment(sandbox).items() if name != "VIDEOAPI_APP_ID"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert "No credentials: give app_id= or VIDEOAPI_APP_ID" in done.stderr
     assert "unsupported" not in done.stderr

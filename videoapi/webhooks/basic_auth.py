@@ -32,9 +32,7 @@ class WebhookLogin:
         return same_user and same_password
 
 
-def login_from(
-    auth: Any, environment: Mapping[str, str] | None = None
-) -> WebhookLogin | ConfigurationError | None:
+def login_from(auth: Any, environment: Mapping[str, str] | None = None) -> WebhookLogin | ConfigurationError | None:
     """Return the login from the argument or the environment, or None if neither has one.
 
     Returns an error for the caller to raise, so that no frame of it holds the password, if `auth` is not a pair of
