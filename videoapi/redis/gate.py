@@ -70,7 +70,8 @@ class RedisGate:
     Args:
         url: A `redis://`, `rediss://` or `unix://` URL, as for redis-py's `from_url`.
         processes: Number of processes that share the account, 1 to 10,000; used only while Redis does not respond.
-        rate: The rate of clients without a `rate=` of their own, such as `200/s`. The worst second can have about 10 % more.
+        rate: The rate of clients without a `rate=` of their own, such as `200/s`. The worst second can have about 10 %
+            more.
         prefix: First part of the keys in Redis.
 
     Raises:
