@@ -54,7 +54,7 @@ nitpick_ignore_regex = [
     ("py:class", r"aiohttp\.(client_reqrep\.)?ClientRequest"),
     # Types of optional libraries, whose inventories Debian does not have.
     ("py:class", r"videoapi\.telemetry\.settings\.(Tracer|Meter)Provider"),
-    ("py:class", r"AioHandler"),
+    ("py:class", r"AioHandler|distributed\.client\.Client"),
     ("py:class", r"pyarrow\.RecordBatch|Schema|dataframe\.DataFrame|taskiq_redis\.redis_broker\.RedisStreamBroker"),
     # In signatures with a type that only a type checker imports, no name is resolved.
     ("py:class", r"date|By|collections\.abc\.Callable\[\[\]"),

@@ -27,11 +27,15 @@ async def application(scope: dict[str, Any], receive: Callable[[], Any], send: C
     if scope["type"] != "lifespan":  # of which Django knows nothing
         await django(scope, receive, send)
         return
-    await receive()
-    async with VideoClient(timeout=10) as scope["state"]["video"]:  # one client, and one pool, per process
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-    await send({"type": "lifespan.shutdown.complete"})
+    step = (await receive())["type"]
+    try:
+        async with VideoClient(timeout=10) as scope["state"]["video"]:  # one client, and one pool, per process
+            await send({"type": "lifespan.startup.complete"})
+            step = (await receive())["type"]
+    except Exception as error:  # the server logs the message and exits, such as without VIDEOAPI_APP_ID
+        await send({"type": f"{step}.failed", "message": str(error)})
+    else:
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def explained(view: Callable[..., Awaitable[dict[str, str]]]) -> Any:

@@ -112,13 +112,14 @@ CredentialsSource = Callable[[], Credentials | tuple[str, str] | Awaitable[Crede
 
 
 def credentials_from(
-    app_id: str | None, app_key: str | Secret | None, environment: Mapping[str, str] = os.environ
+    app_id: str | None, app_key: str | Secret | None, environment: Mapping[str, str] | None = None
 ) -> Credentials:
     """Return credentials from the arguments, or from VIDEOAPI_APP_ID and VIDEOAPI_APP_KEY.
 
     Raises:
         ConfigurationError: If a value is missing; the message names it.
     """
+    environment = os.environ if environment is None else environment
     app_id = app_id or environment.get("VIDEOAPI_APP_ID")
     app_key = hidden(app_key or environment.get("VIDEOAPI_APP_KEY"))
     # Error reporters store the variables of the frames of an error.

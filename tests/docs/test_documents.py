@@ -226,6 +226,66 @@ def test_monthly_job_of_the_page_keeps_its_files_if_the_service_fails(
         assert good.items() <= files.items()
 
 
+# Runs the command as on another day.
+AS_OF = """
+import os
+from datetime import date
+from videoapi.arrow import periods
+periods.utc_today = lambda: date.fromisoformat(os.environ["NIGHT"])
+from videoapi.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("days", "missing"), [(None, 0), (4, 0), (3, 1)])
+def test_nightly_job_of_the_page_loses_no_late_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int | None, missing: int
+) -> None:
+    if subprocess.run(["date", "-u", "-d", "2026-02-05 yesterday"], capture_output=True, check=False).returncode:
+        pytest.skip("the job needs GNU date")
+    duckdb = pytest.importorskip("duckdb")
+    text = (ROOT / "docs" / "howto" / "parquet.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```sh\n(first=.*?)^```", text, re.MULTILINE | re.DOTALL)
+    if days is not None:
+        script = script.replace("14 days ago", f"{days} days ago")
+    shims = f"""date() {{ command date -u -d "$NIGHT $3" "$4"; }}
+videoapi() {{ "{sys.executable}" as_of.py "$@"; }}
+"""
+    monkeypatch.chdir(tmp_path)
+    Path("as_of.py").write_text(AS_OF, encoding="utf-8")
+    now = datetime(2026, 2, 2, tzinfo=UTC)
+
+    def run() -> None:
+        monkeypatch.setenv("NIGHT", now.date().isoformat())
+        done = subprocess.run(["sh", "-c", shims + script], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def counted() -> tuple[int, int]:
+        query = "SELECT count(*), count(DISTINCT cdr_id) FROM 'calls-nightly/*.parquet' WHERE trans_at < '2026-02-02'"
+        (found,) = duckdb.execute("SET TimeZone = 'UTC'").execute(query).fetchall()
+        return int(found[0]), int(found[1])
+
+    with Sandbox(clock=lambda: now).in_thread() as service:
+        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
+        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
+        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
+        with blocking.VideoClient() as client:
+            room_id = client.rooms.create(name="Lesson").room_id
+        # A record of 1 February in time, and two late ones, the second on the last day on which its period is open.
+        add_record(service, room_id)
+        for day in range(2, 6):
+            now = datetime(2026, 2, day, 3, tzinfo=UTC)
+            run()
+            if day in (3, 4):
+                add_record(service, room_id)
+        run()
+    assert counted() == (3 - missing, 3 - missing)
+
+
+def add_record(service: Sandbox, room_id: str) -> None:
+    service.conference(room_id, users=1, start=datetime(2026, 2, 1, 12, tzinfo=UTC), minutes=30)
+
+
 def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

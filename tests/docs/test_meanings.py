@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import enum
 import inspect
+import os
 import re
 import sys
 import textwrap
@@ -107,6 +108,39 @@ def test_argument_has_a_meaning(name: Name) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if inspect.isfunction(name.value)], ids=ids)
 def test_argument_of_a_function_has_a_meaning(name: Name) -> None:
     assert undocumented(name.value) == []
+
+
+# The environment, an address, or an absolute path of the machine that builds the site.
+OF_THE_MACHINE = re.compile(r"environ\(|\b0x[0-9a-fA-F]{4,}|Path\('/|^'/(?:home|root|tmp|usr|var|work)/")
+
+
+def defaults_of_the_machine(function: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [each.name for each in parameters if each.default is not each.empty and _shows_the_machine(each.default)]
+
+
+def _shows_the_machine(default: object) -> bool:
+    shown = repr(default)
+    return bool(OF_THE_MACHINE.search(shown)) or str(ROOT) in shown or str(Path.home()) in shown
+
+
+@pytest.mark.parametrize("name", public_names(), ids=ids)
+def test_defaults_show_nothing_of_the_machine(name: Name) -> None:
+    members = {each: getattr(name.value, each) for each in dir(name.value)} if inspect.isclass(name.value) else {}
+    own = {each: value for each, value in members.items() if not each.startswith("_")}
+    found = {each: defaults_of_the_machine(value) for each, value in {"": name.value, **own}.items() if callable(value)}
+    assert {each: shown for each, shown in found.items() if shown} == {}
+
+
+def test_default_of_the_machine_is_found() -> None:
+    def function(
+        one: object = os.environ, two: object = ids, three: object = Path("/srv/x"), four: object = "/v2", five: int = 0
+    ) -> None: ...
+
+    assert defaults_of_the_machine(function) == ["one", "two", "three"]
 
 
 def test_missing_meaning_is_found() -> None:

@@ -6,12 +6,15 @@ The process must end on SIGTERM, write no traceback and keep the secrets to itse
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
-from support.programs import ENDED, WEBHOOK_AUTH, Backend
+from support.programs import ENDED, WEBHOOK_AUTH, Backend, environment, free_port
 
 from videoapi.sandbox import Sandbox
 
@@ -97,3 +100,12 @@ def test_fastapi_backend_receives_webhooks_and_reads_the_records(
     # What was accepted is handled before the process ends, and a repeated delivery once.
     assert backend.program.stop() in ENDED
     assert backend.program.output.count(f"{conf_num} has ended: 3 users") == 1
+
+
+def test_django_backend_names_the_missing_variable_and_does_not_start(sandbox: Sandbox, tmp_path: Path) -> None:
+    command = [sys.executable, *(part.format(port=free_port()) for part in BACKENDS["django_backend.py"])]
+    variables = {name: value for name, value in environment(sandbox).items() if name != "VIDEOAPI_APP_ID"}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "No credentials: give app_id= or VIDEOAPI_APP_ID" in done.stderr
+    assert "unsupported" not in done.stderr

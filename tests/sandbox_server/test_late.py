@@ -190,3 +190,32 @@ async def test_new_plan_replaces_the_old_and_steps_can_be_cancelled(bare):
 def test_invalid_plan_is_rejected(steps, route, message):
     with pytest.raises(ValueError, match=message):
         Sandbox().plan(steps, route)
+
+
+@pytest.mark.parametrize("kind", ["late", "late_status", "delay"])
+async def test_rate_limit_counts_a_delayed_request_when_it_arrives(serve, kind):
+    bare = await serve(rate_limit="1/min")
+    bare.sandbox.fault("rooms.create", kind, seconds=0.2)
+    first = asyncio.create_task(create(bare))
+    while not bare.sandbox.ledger.requests("rooms.create"):
+        await asyncio.sleep(0.005)
+    # The limit is used up, although the request is not executed yet.
+    assert (await bare("GET", "/rooms")).status == 429
+    await wait_for_creates(bare, 1)
+    await asyncio.wait({first})
+    assert bare.sandbox.late == 0
+
+
+@pytest.mark.parametrize("kind", ["late", "late_status"])
+@pytest.mark.parametrize(("executes", "pending"), [(False, 0), (True, 1)])
+async def test_late_request_beyond_the_limit_gets_429_at_once(serve, kind, executes, pending):
+    bare = await serve(rate_limit=0, limited_executes=executes)
+    bare.sandbox.fault("rooms.create", kind, seconds=0.05, status=429 if kind == "late_status" else None)
+    if executes and kind == "late":
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await create(bare)
+    else:
+        assert (await create(bare)).status == 429
+    assert bare.sandbox.late == pending
+    await wait_for_creates(bare, pending)
+    assert bare.sandbox.ledger.count("rooms.create") == pending

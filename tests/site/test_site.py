@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -67,6 +69,19 @@ def test_broken_link_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text('<a href="gone.html">x</a><a href="#gone">y</a><h1 id="there"></h1><a href="#there">z</a>')
     assert broken(tmp_path, {page: _Links(page)}) == ["page.html: gone.html", "page.html: #gone"]
+
+
+def test_pages_show_nothing_of_the_machine_that_builds_them(site: Path) -> None:
+    of_the_machine = re.compile(r"environ\(\{| at 0x[0-9a-f]{6,}|<function ")
+    folders = (str(Path(__file__).resolve().parents[2]), str(Path.home()), str(site))
+    found = {}
+    for page in sorted(site.rglob("*.html")):
+        # Without the markup within a signature.
+        text = html.unescape(re.sub(r"<[^>]*>", "", page.read_text(encoding="utf-8")))
+        shown = [*of_the_machine.findall(text), *(folder for folder in folders if f"{folder}/" in text)]
+        if shown:
+            found[str(page.relative_to(site))] = shown
+    assert found == {}
 
 
 def test_pages_load_nothing_from_elsewhere(pages: dict[Path, _Links]) -> None:

@@ -367,3 +367,23 @@ async def test_unexpected_error_is_answered_500_and_its_frames_hold_no_credentia
     shown = "".join(traceback.TracebackException(*error.exc_info, capture_locals=True).format())  # type: ignore[arg-type]
     assert "RuntimeError" in shown
     assert HEADER.removeprefix("Basic ") not in shown
+
+
+async def test_asgi_lifespan_that_fails_tells_the_server_why() -> None:
+    hooks, _ = collecting()
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def serve_elsewhere() -> None:
+        with pytest.raises(ConfigurationError):
+            await hooks.asgi()(scope("lifespan"), receive, send)
+
+    async with hooks:
+        await asyncio.to_thread(asyncio.run, serve_elsewhere())
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert "belong to another event loop" in sent[0]["message"]

@@ -1020,7 +1020,8 @@ class VideoClient:
             connection broke, and the room list can take to show it. Until then, a missing room proves
             nothing. Set a lower value only if you know the service's limit.
         rate: Maximum rate of requests to this account in this process, such as `600/min`; by default none. With
-            `gate`, in all processes together.
+            `gate`, in all processes together. The worst second can have about 10 % more: if the service counts
+            strictly, set a rate 10 % below its limit.
         gate: A gate that shares `rate`, and the pauses after HTTP 429, with other processes: a `RedisGate`, or a `Gate`
             of your own.
         telemetry: Whether to report spans and metrics to OpenTelemetry, or a `Telemetry` with the settings; by default

@@ -52,8 +52,9 @@ class ProfileFile:
         self.path = path
 
     @classmethod
-    def of(cls, environment: Mapping[str, str] = os.environ) -> ProfileFile:
+    def of(cls, environment: Mapping[str, str] | None = None) -> ProfileFile:
         """Return the user's file: `videoapi/config.toml` in XDG_CONFIG_HOME, by default `~/.config`."""
+        environment = os.environ if environment is None else environment
         home = Path(environment.get("XDG_CONFIG_HOME") or "~/.config").expanduser()
         # Source: XDG Base Directory Specification, which has relative paths ignored.
         folder = home if home.is_absolute() else Path("~/.config").expanduser()

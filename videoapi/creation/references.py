@@ -42,8 +42,9 @@ _PLAIN_KEYS: Final = frozenset({int, bool, float, Decimal, UUID})
 def reference_for(job_id: str, key: Key) -> str:
     """Return the reference of one item of a job. It depends only on the two arguments.
 
-    With it, `rooms.resolve` finds the room in any process. It does not prevent a second create. One bit of its last
-    letter says that the room has it in `data`, or that the room has it there only if its `owner_ref` is your own.
+    With it, `rooms.resolve` finds the room in any process. It does not prevent a second create. The reference also
+    determines where `rooms.create` stores it in the room: for half of all references, always in `data`; for the
+    others, in `data` only if you pass an `owner_ref`.
 
     Args:
         job_id: Name of the job.

@@ -37,7 +37,7 @@ async def create_rooms_on_dask(
     specs: Iterable[RoomSpec],
     *,
     redis: str | None = None,
-    worker: Callable[[], VideoClient] = worker_client,
+    worker: Callable[[], VideoClient] | None = None,
     job_id: str | None = None,
     new: bool = False,
     rate: str | None = None,
@@ -63,7 +63,7 @@ async def create_rooms_on_dask(
         specs: The rooms to create, each with a `key` of its own.
         redis: URL of the Redis server, for this process; by default VIDEOAPI_REDIS.
         worker: A function that returns the client of a worker process, called once in each. The workers must be able to
-            import it.
+            import it. By default, the environment of the worker describes its client.
         job_id: Name of the job, as in `rooms.create_many`; by default a new one.
         new: Whether this `job_id` was never used before. If false, each shard looks for rooms of an earlier run before
             it creates any, and each worker process first waits one settle time.
@@ -101,7 +101,7 @@ async def create_rooms_on_dask(
     job = ShardedJob(client, specs, settings)
     async with RedisLeases(redis_url(redis), settings.job_id, ttl=lease_ttl) as leases:
         await job.begin(leases)
-        run = _DaskRun(cluster, worker, leases, job, progress)
+        run = _DaskRun(cluster, worker or worker_client, leases, job, progress)
         try:
             await run.to_end(timeout)
             return await job.finish(audit=audit)

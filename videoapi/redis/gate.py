@@ -70,7 +70,8 @@ class RedisGate:
     Args:
         url: A `redis://`, `rediss://` or `unix://` URL, as for redis-py's `from_url`.
         processes: Number of processes that share the account, 1 to 10,000; used only while Redis does not respond.
-        rate: The rate of clients without a `rate=` of their own, such as `200/s`.
+        rate: The rate of clients without a `rate=` of their own, such as `200/s`. The worst second can have about 10 %
+            more.
         prefix: First part of the keys in Redis.
 
     Raises:
@@ -98,16 +99,17 @@ class RedisGate:
         self._own = _AccountGate(self._connections, self._key("", ""), lambda: interval)
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Return a gate with the values of VIDEOAPI_REDIS, VIDEOAPI_PROCESSES and VIDEOAPI_RATE, for workers.
 
         Args:
-            environment: The variables; by default those of the process.
+            environment: The variables; None reads `os.environ`.
 
         Raises:
             ConfigurationError: If a variable is missing or invalid; the message names it.
         """
         names = ("VIDEOAPI_REDIS", "VIDEOAPI_PROCESSES", "VIDEOAPI_RATE")
+        environment = os.environ if environment is None else environment
         missing = [name for name in names if not environment.get(name)]
         url, processes, rate = hidden(environment.get(names[0])), environment.get(names[1]), environment.get(names[2])
         # Error reporters store the variables of the frames of an error.

@@ -70,11 +70,23 @@ class Service:
             "dialin.get": self._dialin,
         }
 
-    def answer(self, call: RouteMatch, authorization: str | None, body: bytes) -> HttpResponse:
-        """Execute a request and return its response, which may be a refusal."""
+    def limited(self, authorization: str | None) -> HttpResponse | None:
+        """Count a request that has arrived; return the response 429 if it exceeds the limit."""
+        return self._limited() if self.authorized(authorization) else None
+
+    def answer(
+        self, call: RouteMatch, authorization: str | None, body: bytes, limited: HttpResponse | None
+    ) -> HttpResponse:
+        """Execute a request and return its response, which may be a refusal.
+
+        Args:
+            call: The route of the request.
+            authorization: Its `Authorization` header.
+            body: Its body.
+            limited: What `limited` has returned for it.
+        """
         if not self.authorized(authorization):
             return unauthorised(self._switches)
-        limited = self._limited()
         if limited is not None and not self._switches.limited_executes:
             return limited
         answer = self._done(call, body)

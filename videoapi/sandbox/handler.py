@@ -138,15 +138,25 @@ class SandboxHandler:
             return await wire.send(request, refuse(self._switches, Refusal(10009, status=400)), close=True)
         connection = self._numbers.get(id(request.protocol))
 
-        def execute() -> HttpResponse:
+        def arrive() -> HttpResponse | None:
+            # The files are on another host, which has no limit.
+            return None if call.route == "files.get" else self._service.limited(request.headers.get("Authorization"))
+
+        def execute(limited: HttpResponse | None) -> HttpResponse:
             self._ledger.serving(connection)
-            return self._execute(request, call, body)
+            return self._execute(request, call, body, limited)
 
         fault = self._faults.met_by(call.route)
-        return await (self._send(request, execute()) if fault is None else self._meet(fault, request, execute))
+        if fault is None:
+            return await self._send(request, execute(arrive()))
+        return await self._meet(fault, request, arrive, execute)
 
     async def _meet(
-        self, fault: Fault, request: BaseRequest, execute: Callable[[], HttpResponse]
+        self,
+        fault: Fault,
+        request: BaseRequest,
+        arrive: Callable[[], HttpResponse | None],
+        execute: Callable[[HttpResponse | None], HttpResponse],
     ) -> web.StreamResponse:
         kind = fault.kind
         request[FAULT] = fault
@@ -157,18 +167,21 @@ class SandboxHandler:
             return wire.close(request)
         if kind == "reset_before":
             return wire.reset(request)
+        replacement = faults.fault_response(fault)
+        if replacement is not None and kind not in ("status_after", "late_status"):
+            return await self._send(request, replacement)
+        # The rate limit counts a request when it arrives, however late it is executed.
+        limited = arrive()
+        if kind in ("late", "late_status"):
+            if limited is not None and not self._switches.limited_executes:
+                return await self._send(request, limited)
+            self._execute_in(_LATE if fault.seconds is None else fault.seconds, lambda: execute(limited))
+            return wire.close(request) if replacement is None else await self._send(request, replacement)
         if kind == "delay":
             await self._wait(fault.seconds or 1.0)
         elif kind == "refuse":
             self._listener.refuse(fault.seconds or 1.0)
-        elif kind in ("late", "late_status"):
-            self._execute_in(_LATE if fault.seconds is None else fault.seconds, execute)
-            if kind == "late":
-                return wire.close(request)
-        replacement = faults.fault_response(fault)
-        if replacement is not None and kind != "status_after":
-            return await self._send(request, replacement)
-        return await self._send_after(fault, request, execute(), replacement)
+        return await self._send_after(fault, request, execute(limited), replacement)
 
     async def _send_after(
         self, fault: Fault, request: BaseRequest, answer: HttpResponse, replacement: HttpResponse | None
@@ -189,7 +202,7 @@ class SandboxHandler:
             answer = contradicted(answer, fault.code or 50002)
         return await self._send(request, replacement or answer)
 
-    def _execute_in(self, seconds: float, execute: Callable[[], HttpResponse]) -> None:
+    def _execute_in(self, seconds: float, execute: Callable[[], object]) -> None:
         def now() -> None:
             self._late.discard(timer)
             execute()
@@ -197,14 +210,16 @@ class SandboxHandler:
         timer = asyncio.get_running_loop().call_later(seconds, now)
         self._late.add(timer)
 
-    def _execute(self, request: BaseRequest, call: RouteMatch, body: bytes) -> HttpResponse:
+    def _execute(
+        self, request: BaseRequest, call: RouteMatch, body: bytes, limited: HttpResponse | None
+    ) -> HttpResponse:
         try:
             if call.route == "files.get":
                 answer = self._files.answer(request.rel_url.raw_path, request.headers)
                 if answer.status < 300:
                     self._ledger.executed("files.get")
                 return answer
-            answer = self._service.answer(call, request.headers.get("Authorization"), body)
+            answer = self._service.answer(call, request.headers.get("Authorization"), body, limited)
             self._state.commit()
             return answer
         except Exception:

@@ -50,7 +50,7 @@ class QueueSettings:
 def rooms_broker(
     url: str | None = None,
     *,
-    client: Callable[[], VideoClient] = worker_client,
+    client: Callable[[], VideoClient] | None = None,
     queue: str = QUEUE,
     redelivery: float = REDELIVERY,
 ) -> RedisStreamBroker:
@@ -61,7 +61,8 @@ def rooms_broker(
 
     Args:
         url: A `redis://`, `rediss://` or `unix://` URL; by default VIDEOAPI_REDIS.
-        client: A function that returns the client of a worker process, called once in each.
+        client: A function that returns the client of a worker process, called once in each. By default, the environment
+            of the worker describes its client.
         queue: Name of the stream in Redis. Workers of different accounts need different names.
         redelivery: Seconds after which a shard is delivered to another worker if its report is not saved yet.
 
@@ -96,7 +97,7 @@ def rooms_broker(
     )
     broker.with_result_backend(results)
     broker.state.videoapi_queue = QueueSettings(url=secret, redelivery=seconds)
-    _add_tasks(broker, lambda: ShardWorker(client(), secret))
+    _add_tasks(broker, lambda: ShardWorker((client or worker_client)(), secret))
     return broker
 
 

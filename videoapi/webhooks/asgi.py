@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from videoapi.errors import VideoAPIError
 from videoapi.webhooks.delivery import AnswerDelivery, IncompleteBody
 
 Message = MutableMapping[str, Any]
@@ -51,7 +52,9 @@ async def _live(
         try:
             await step()
         except Exception as error:
-            await send({"type": f"{message['type']}.failed", "message": type(error).__name__})
+            # The server logs the message. That of any other error could contain anything.
+            reason = str(error) if isinstance(error, VideoAPIError) else type(error).__name__
+            await send({"type": f"{message['type']}.failed", "message": reason})
             raise
         await send({"type": f"{message['type']}.complete"})
         if step is close:

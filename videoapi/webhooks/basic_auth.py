@@ -32,13 +32,14 @@ class WebhookLogin:
         return same_user and same_password
 
 
-def login_from(auth: Any, environment: Mapping[str, str] = os.environ) -> WebhookLogin | ConfigurationError | None:
+def login_from(auth: Any, environment: Mapping[str, str] | None = None) -> WebhookLogin | ConfigurationError | None:
     """Return the login from the argument or the environment, or None if neither has one.
 
     Returns an error for the caller to raise, so that no frame of it holds the password, if `auth` is not a pair of
     texts that can be sent, or only one variable is set.
     """
     if auth is None:
+        environment = os.environ if environment is None else environment
         auth = environment.get(USER) or "", environment.get(PASSWORD) or ""
         if not any(auth):
             return None
