@@ -222,9 +222,10 @@ def test_part_is_free_after_a_process_was_forked_while_it_was_written(tmp_path: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
-def test_forked_process_that_closes_a_part_does_not_release_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written", [b"", b"one"])
+def test_forked_process_that_closes_a_part_neither_releases_nor_removes_it(tmp_path: Path, written: bytes) -> None:
     file = opened(tmp_path)
-    file.write(b"one")
+    file.write(written)
     child = os.fork()
     if not child:
         file.close()
@@ -232,4 +233,5 @@ def test_forked_process_that_closes_a_part_does_not_release_it(tmp_path: Path) -
     os.waitpid(child, 0)
     with pytest.raises(FileTaken, match="busy"):
         opened(tmp_path)
+    assert file.finish() == tmp_path / "out"
     file.close()

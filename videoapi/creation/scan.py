@@ -302,7 +302,7 @@ def _age(room: ListedRoom) -> tuple[str, str]:
 
 
 def _may_contain_prefix(text: bytes) -> bool:
-    """Return whether a text contains the prefix, or what may stand for it."""
+    """Return whether a text contains the prefix, or what may be left of it."""
     return PREFIX in text or ((b"\\u" in text or b"\xef\xbf\xbd" in text) and _SPELLED.search(text) is not None)
 
 

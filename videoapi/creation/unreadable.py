@@ -88,7 +88,7 @@ def _damaged_starts(text: str) -> Iterable[str]:
 
 
 def _start_of(value: str, *, is_cut: bool) -> str | None:
-    """Return the undamaged start of a damaged reference; None if a value is none.
+    """Return the undamaged start of a damaged reference; None if a value is something else.
 
     Args:
         value: The value, as it is in the JSON text.

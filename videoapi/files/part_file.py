@@ -201,7 +201,9 @@ class PartFile:
     def close(self) -> None:
         """Close the part, and remove it if it is empty. Idempotent."""
         if self._file >= 0:
-            if not os.fstat(self._file).st_size and self._is_ours(self._file):
+            # A forked process leaves it to its parent.
+            is_owner = os.getpid() == self._owner
+            if is_owner and not os.fstat(self._file).st_size and self._is_ours(self._file):
                 self._unlink(self._part)
             release(self._file, self._owner)
             self._file = -1
