@@ -83,3 +83,11 @@ def test_with_headers_returns_a_copy_that_differs_in_its_headers_only() -> None:
         assert request.headers == own
         assert changed.headers == {**own, "X-B": "2"}
         assert attrs.evolve(changed, headers=own) == request
+
+
+def test_headers_added_later_come_last() -> None:
+    # So that the last one of a name counts, in any case.
+    request = Request(route=routes.CREATE_ROOM, path="/rooms", options=Options())
+    for headers in ({"X-A": "1"}, {"x-a": "2"}, {"X-A": "3"}):
+        request = request.with_headers(headers)
+    assert list(request.headers.items()) == [("x-a", "2"), ("X-A", "3")]

@@ -307,3 +307,20 @@ async def test_extension_after_a_blocked_loop_holds_though_an_earlier_deadline_i
     timer.stop(other)
     timer._check()
     assert await overdue == "timed out"
+
+
+async def test_second_block_extends_the_deadlines_that_it_has_passed_and_no_others() -> None:
+    now = loop_time()
+    timer = DeadlineTimer(lambda: now)
+    first, second = (asyncio.create_task(run_until(timer, now + due)) for due in (0.3, 1.0))
+    await asyncio.sleep(0)
+    for blocked in (0.6, 0.8):
+        now += blocked
+        timer._check()
+    assert await first == "timed out"
+    # The response to the second call may have arrived while the loop was blocked.
+    await asyncio.sleep(0.05)
+    assert not second.done()
+    now += 0.9
+    timer._check()
+    assert await second == "timed out"

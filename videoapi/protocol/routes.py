@@ -160,7 +160,9 @@ class Request:
         copied.decoder, copied.accepts, copied.stream = self.decoder, self.accepts, self.stream
         copied.reference, copied.reference_in_data = self.reference, self.reference_in_data
         copied.reserved_time = self.reserved_time
-        copied.headers = {**self.headers, **headers} if self.headers else headers
+        # At the end, as the last one of a name counts, in any case.
+        kept = [(name, value) for name, value in self.headers.items() if name not in headers]
+        copied.headers = {**dict(kept), **headers} if kept else headers
         return copied
 
     @property

@@ -80,7 +80,7 @@ class DeadlineTimer:
         now: The clock on which deadlines are given.
     """
 
-    __slots__ = ("__weakref__", "_loop", "_postponed", "_timer", "_wakes_at", "closed", "limits", "now")
+    __slots__ = ("__weakref__", "_extended_to", "_loop", "_timer", "_wakes_at", "closed", "limits", "now")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now: Callable[[], float] = now
@@ -90,7 +90,8 @@ class DeadlineTimer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
-        self._postponed = False
+        self._extended_to = -math.inf
+        """Until when the deadlines lie that are being extended."""
         self.closed: bool = False
 
     def start(self, at: float = math.inf) -> Deadline:
@@ -135,7 +136,7 @@ class DeadlineTimer:
 
     def _is_late_for(self, at: float) -> bool:
         # While deadlines are extended, an earlier check would end what they are extended for.
-        return self._timer is None or (at < self._wakes_at and not self._postponed)
+        return self._timer is None or (at < self._wakes_at and self._extended_to == -math.inf)
 
     def _wake_by(self, at: float) -> None:
         if at == math.inf or self._loop is None:
@@ -149,30 +150,31 @@ class DeadlineTimer:
     def _check(self) -> None:
         self._timer = None
         now = self.now()
-        if self._postpone(now):
-            return
+        extended_to, extension = self._extended_to, self._extension(now)
+        self._extended_to = now if extension else -math.inf
         earliest = math.inf
         for limit in self.limits:
-            if limit.fired:
+            if limit.fired or (extension and limit.at > extended_to):
                 continue
             if limit.at <= now:
                 limit.fired = True
                 limit.task.cancel()
             elif limit.at < earliest:
                 earliest = limit.at
-        self._wake_by(max(earliest, now + _GRAIN))
+        self._wake_by(now + extension if extension else max(earliest, now + _GRAIN))
 
-    def _postpone(self, now: float) -> bool:
-        """Check a second time after a blocked loop: a response that is overdue may have arrived unread."""
+    def _extension(self, now: float) -> float:
+        """Return by how much to extend deadlines after a blocked loop: a response that is overdue may be unread.
+
+        Each is extended once, so that calls end although the loop is blocked again and again.
+        """
         late = now - self._wakes_at
-        self._postponed = not self._postponed and late > _STALL
-        if self._postponed:
-            extension = min(late, _GRACE)
-            log.warning(
-                "Event loop blocked for %.1f s; deadlines extended by %.1f s. "
-                "Move blocking work to asyncio.to_thread().",
-                late,
-                extension,
-            )
-            self._wake_by(now + extension)
-        return self._postponed
+        if late <= _STALL:
+            return 0.0
+        extension = min(late, _GRACE)
+        log.warning(
+            "Event loop blocked for %.1f s; deadlines extended by %.1f s. Move blocking work to asyncio.to_thread().",
+            late,
+            extension,
+        )
+        return extension
