@@ -418,3 +418,27 @@ async def test_cancelled_worker_without_an_item_is_no_error_if_every_outcome_was
 
     assert cancelled
     assert sorted(yielded) == list(range(6))
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["create_many", "create_each"])
+async def test_run_that_user_code_cancels_before_it_begins_ends_with_an_error(sandbox: Sandbox, each: bool) -> None:
+    mine = asyncio.all_tasks()
+
+    def cancel_others() -> None:
+        for task in asyncio.all_tasks() - mine:
+            task.cancel()
+
+    async with client_of(sandbox) as client:
+        asyncio.get_running_loop().call_soon(cancel_others)
+        if each:
+            run = client.rooms.create_each(keyed(3))
+            with pytest.raises(ConfigurationError, match=r"User code.*cancelled a task of the run"):
+                async with asyncio.timeout(20):
+                    async for _ in run:
+                        pass
+            report = run.report
+        else:
+            report = await client.rooms.create_many(keyed(3))
+
+    assert isinstance(report.stopped, ConfigurationError)
+    assert not sandbox.ledger.rooms

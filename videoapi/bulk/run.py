@@ -160,9 +160,14 @@ class BulkRun(Generic[S]):
 
         If the wait is cancelled, the run is cancelled too, and has ended when this raises.
         """
+        watch = CancellationWatch()
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
+            if task.cancelled() and not (self._abandoned or watch.is_cancelled()):
+                # By user code, before it began.
+                self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
+                return
             self._abandoned = True
             task.cancel()
             await asyncio.wait([task])
@@ -197,6 +202,8 @@ class BulkRun(Generic[S]):
         if self._task is None:
             self._pipeline.pool.check()
             self._task = asyncio.get_running_loop().create_task(self._run())
+            # Also if it is cancelled before it begins.
+            self._task.add_done_callback(lambda _: self._end())
 
     # The run
 

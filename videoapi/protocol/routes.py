@@ -162,7 +162,7 @@ class Request:
         copied.reserved_time = self.reserved_time
         # At the end, as the last one of a name counts, in any case.
         kept = [(name, value) for name, value in self.headers.items() if name not in headers]
-        copied.headers = {**dict(kept), **headers} if kept else headers
+        copied.headers = dict([*kept, *headers.items()]) if kept else headers
         return copied
 
     @property
