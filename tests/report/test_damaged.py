@@ -398,9 +398,10 @@ def test_record_without_its_room_belongs_to_a_report_only_if_its_source_has_no_o
 ) -> None:
     pytest.importorskip("pyarrow")
     damage, scope, kind = SCOPES[name]
-    damaged, other = record(2), {**record(3), "conf_num": "d"}
+    damaged, other = record(2), record(3)
     damage(damaged)
-    other["room"]["room_id"] = "s"
+    set_at("conf_num", "d")(other)
+    set_at("room.room_id", "s")(other)
     path = exported(sandbox, cli, [record(1), damaged, other], out)
     result = cli("report", "2026-01-29", DAY, path, *scope, "--json", "--quiet")
     told = figures(result, complete=False)
