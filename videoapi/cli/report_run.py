@@ -407,7 +407,7 @@ def _check_limits(asked: ReportOptions, found: Mapping[str, Coverage]) -> None:
 
 
 def _limits(options: ReportOptions, source: Coverage | None) -> Limits:
-    """Return the room and the session of a report, and of its source: an export, or what the service was asked for."""
+    """Return the room and the session of a report, and of its source: an export, or the request to the service."""
     only = options if source is None else source
     return Limits(options.room_id, options.conf_num, only.room_id, only.conf_num)
 
