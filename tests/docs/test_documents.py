@@ -317,6 +317,10 @@ def check_invoice(names: dict[str, Any], report: dict[str, Any]) -> None:
         by_day[line["day"]] += int(line["connections"])
     assert by_day == {day["day"]: day["records"] for day in report["days"] if day["records"]}
 
+    # The report rounds each of 400 connections of 1.0004 s.
+    owner = {"key": "acme", "records": 400, "participant_minutes": 6.667}
+    names["reconcile"]([("acme", None, 400 * 1.0004 / 60, 400, 400)], {"groups": {"owner_ref": {"entries": [owner]}}})
+
     # A late record is one that the invoiced table lacks.
     differences = names["differences"]
     assert differences("invoice-2026-01.csv", "invoice-2026-01-again.csv") == {}

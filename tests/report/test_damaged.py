@@ -321,6 +321,7 @@ def test_damage_of_another_room_leaves_the_report_of_a_room_complete(
     result = cli("report", "2026-01-29", DAY, path, "--room", "r", "--json", "--quiet")
     assert figures(result, complete=False)["totals"]["records"] == 1
     assert UNCERTAIN in result.stderr
+    assert "Those that are in the figures are counted without them." in result.stderr
 
 
 @pytest.mark.parametrize("out", FORMATS)
@@ -344,3 +345,114 @@ def test_record_that_cannot_be_read_may_be_of_another_day(
     whole = cli("report", "2026-01-29", DAY, path, "--json", "--quiet")
     assert figures(whole, complete=False)["odd"]["unreadable"] == 1
     assert UNCERTAIN not in whole.stderr or not listed
+
+
+DAYS = ("2026-01-01", DAY)
+ROW = '{{"window": "{}", "index": 0, "offset": 24, "reason": "expected an object, got text"}}\n'
+
+
+@pytest.mark.parametrize("kind", ["cdr", "archives"])
+@pytest.mark.parametrize("out", ["all.jsonl", "all.csv"])
+def test_window_of_a_file_may_have_rejected_a_record_of_the_next_day(
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str, kind: str
+) -> None:
+    for records in ("cdr", "archives"):
+        assert cli(records, "export", *DAYS, f"{records}-{out}", "--quiet").exit_code == 0
+    listed = folder / f"{kind}-{out}.rejected.jsonl"
+    for window, first, last, is_known in (
+        ("2026-01-01..2026-01-07", "2026-01-08", "2026-01-14", False),
+        ("2026-01-01..2026-01-07", "2026-01-09", "2026-01-14", True),
+        ("2026-01-29..2026-01-31", "2026-01-22", "2026-01-28", True),
+    ):
+        listed.write_text(ROW.format(window))
+        told = cli("report", first, last, f"cdr-{out}", "--archives", f"archives-{out}", "--json", "--quiet")
+        found = figures(told, complete=is_known)
+        assert (found["odd"]["unreadable"], found["uncertain"]) == ((0, []) if is_known else (1, ["unreadable"]))
+
+
+def test_list_of_a_folder_with_long_files_is_of_windows_that_request_the_next_day(
+    sandbox: Sandbox, cli: Cli, folder: Path
+) -> None:
+    """The last of them ends with the file: what it cannot read of the next day is not of the folder."""
+    pytest.importorskip("pyarrow")
+    assert cli("cdr", "export", *DAYS, "days", "--partition", "day", "--quiet").exit_code == 0
+    listed = folder / "days/_notes/cdr-2026-01-05_2026-01-18.rejected.jsonl"
+    for window, day, is_known in (
+        ("2026-01-05..2026-01-11", "2026-01-12", False),
+        ("2026-01-12..2026-01-18", "2026-01-19", True),
+    ):
+        listed.write_text(ROW.format(window))
+        figures(cli("report", day, "days", "--json", "--quiet"), complete=is_known)
+
+
+SCOPES: dict[str, tuple[Callable[[Record], None], tuple[str, str], str]] = {
+    "no room": (set_at("room.room_id", None), ("--room", "r"), "without_room"),
+    "no session": (set_at("conf_num", None), ("--conference", "c1"), "without_session"),
+}
+
+
+@pytest.mark.parametrize("name", SCOPES)
+@pytest.mark.parametrize("out", FORMATS)
+def test_record_without_its_room_belongs_to_a_report_only_if_its_source_has_no_other(
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str, name: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    damage, scope, kind = SCOPES[name]
+    damaged, other = record(2), record(3)
+    damage(damaged)
+    set_at("conf_num", "d")(other)
+    set_at("room.room_id", "s")(other)
+    path = exported(sandbox, cli, [record(1), damaged, other], out)
+    result = cli("report", "2026-01-29", DAY, path, *scope, "--json", "--quiet")
+    told = figures(result, complete=False)
+    assert (told["totals"]["records"], told["odd"]["unknown_scope"], told["odd"][kind]) == (1, 1, 0)
+    assert told["uncertain"] == ["unknown_scope"]
+    what = "room" if scope[0] == "--room" else "session"
+    assert f"1 record has no {what} ID, and may belong to this report. Such records are not in any" in result.stderr
+    # It is of another day, and does not belong to the report.
+    early = cli("report", "2026-01-29", "2026-01-30", path, *scope, "--json", "--quiet")
+    assert figures(early)["odd"]["unknown_scope"] == 0
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_record_without_its_room_belongs_to_the_report_if_only_this_room_was_requested(
+    sandbox: Sandbox, cli: Cli, folder: Path, name: str
+) -> None:
+    damage, scope, kind = SCOPES[name]
+    damaged = record(2)
+    damage(damaged)
+    route = "cdr.by_room" if scope[0] == "--room" else "cdr.by_conference"
+    body = json.dumps({"result": "0", "cdr": [record(1), damaged]})
+    for source in ((), ("one.jsonl",)):
+        sandbox.clear_faults()
+        sandbox.fault(route, 200, times=1, body=body)
+        if source:
+            assert cli("cdr", "export", *source, *scope, "--quiet").exit_code == 0
+        told = cli("report", *source, *scope, "--json", "--quiet")
+        found = figures(told, complete=kind == "without_room")
+        assert (found["totals"]["records"], found["odd"][kind], found["odd"]["unknown_scope"]) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("out", FORMATS)
+def test_archive_without_its_room_belongs_to_a_report_only_if_its_source_has_no_other(
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str
+) -> None:
+    pytest.importorskip("pyarrow")
+    calls = exported(sandbox, cli, [record(1)], "calls.jsonl")
+    archives = [
+        {"_id": f"{number}", "conf_num": "c1", "room_id": room, "trans_date": f"{DAY}T10:00:00.000Z", "recording": []}
+        for number, room in enumerate(("r", None, "s"))
+    ]
+    for only in ((), ("--room", "r")):
+        sandbox.clear_faults()
+        route = "archives.by_room_period" if only else "archives.by_period"
+        sandbox.fault(route, 200, times=1, body=json.dumps({"result": "0", "archive": archives[: 2 if only else 3]}))
+        partition = () if "." in out else ("--partition", "day")
+        path = f"only-{out}" if only else f"every-{out}"
+        assert cli("archives", "export", DAY, DAY, path, *partition, *only, "--quiet").exit_code == 0
+        told = cli("report", DAY, calls, "--room", "r", "--archives", path, "--json", "--quiet")
+        found = figures(told, complete=bool(only))
+        counts = found["recordings"]["archives"], found["odd"]["archives_unknown_scope"]
+        assert counts == ((2, 0) if only else (1, 1))
+        assert found["uncertain"] == ([] if only else ["archives_unknown_scope"])
+        assert ("1 archive has no room ID, and may belong to this report." in told.stderr) is not bool(only)

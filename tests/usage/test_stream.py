@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import date
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videoapi.cli.report_run import add_stream
+from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.report.calendar import Calendar
-from videoapi.report.selection import Selection
+from videoapi.report.recordings import Recordings
+from videoapi.report.rows import row_of
 from videoapi.report.summary import summarize
 from videoapi.report.tally import Tally
 from videoapi.streaming.windows import Window, since_of
@@ -65,7 +69,7 @@ def test_each_record_is_added_once(windows: list[list[Step]]) -> None:
     async def total() -> tuple[int, int, float]:
         read = 0
         with Tally(Calendar(), kept=2) as tally:
-            async for read in add_stream(tally, Selection(Calendar()), Script(windows)):  # type: ignore[arg-type]
+            async for read in add_stream(tally, Script(windows), lambda some: tally.add(map(row_of, some))):  # type: ignore[arg-type]
                 assert read
             summary = summarize(tally, period=None, timezone="UTC", source="")
         return read, summary.total.records, round(60 * summary.total.participant_minutes)
@@ -75,3 +79,34 @@ def test_each_record_is_added_once(windows: list[list[Step]]) -> None:
     assert (records, seconds) == (len(expected), sum(expected))
     if windows and windows[-1] and not isinstance(windows[-1][-1], str) and windows[-1][-1]:
         assert read == len(expected)
+
+
+@given(steps)
+@settings(max_examples=60)
+def test_each_archive_is_added_once(windows: list[list[Step]]) -> None:
+    """Each reading has other URLs: that the ID is the same does not say that the archive is."""
+    texts = (f"https://example.com/{number}" for number in count())
+
+    def add(some: list[CallRecord]) -> None:
+        recordings.add(
+            Archive.from_dict(
+                {
+                    "_id": "a",
+                    "trans_date": f"2026-01-{1 + round(one.sigserver.duration or 0) % 28:02d}T10:00:00.000Z",
+                    "recording": [{"url": next(texts)}],
+                }
+            )
+            for one in some
+            if one.sigserver is not None
+        )
+
+    async def run() -> None:
+        async for _ in add_stream(recordings, Script(windows), add):  # type: ignore[arg-type]
+            pass
+
+    recordings = Recordings()
+    asyncio.run(run())
+    expected = [seconds for chunks in windows for seconds in left(chunks)]
+    assert (recordings.archives, recordings.files["recording"]) == (len(expected), len(expected))
+    assert recordings.days == Counter(date(2026, 1, 1 + seconds % 28).toordinal() for seconds in expected)
+    assert (recordings.same_id, recordings.repeated) == (max(0, len(expected) - 1), 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from videoapi.report.calendar import Calendar, ReportPeriod
 from videoapi.report.rows import UsageRow
-from videoapi.report.selection import Selection
+from videoapi.report.selection import Limits, Selection
 from videoapi.report.summary import UsageSummary, summarize
 from videoapi.report.tally import Tally
 from videoapi.report.usage import GRADES, MOST_MS, UsageSums, grades
@@ -219,4 +219,4 @@ def test_selection_leaves_out_other_days_and_counts_them() -> None:
     some = [row(), row(at=START), row(at=None), row(at=START + 2 * DAY)]
     assert selection.of(some) == [some[0], some[2]]
     assert selection.outside == 2
-    assert Selection(Calendar(), room_id="r", conf_num="d").of([row(), row(conf_num="d")]) == [row(conf_num="d")]
+    assert Selection(Calendar(), limits=Limits("r", "d")).of([row(), row(conf_num="d")]) == [row(conf_num="d")]

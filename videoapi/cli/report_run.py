@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import click
@@ -22,7 +22,6 @@ from videoapi.cli.queries import ReportQuery
 from videoapi.cli.terminal import counted, for_people, print_json, print_result, print_status
 from videoapi.errors import PermissionDenied
 from videoapi.files import FileTaken, PartFile
-from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.report import sources
 from videoapi.report.calendar import Calendar, ReportPeriod, parse_zone
@@ -31,12 +30,13 @@ from videoapi.report.notices import notices_of
 from videoapi.report.page import render, require_plotly
 from videoapi.report.recordings import Recordings
 from videoapi.report.rows import row_of
-from videoapi.report.selection import Selection
+from videoapi.report.selection import Limits, Selection
 from videoapi.report.summary import SERVICE, MissingDays, UsageSummary, groups_of, summarize
 from videoapi.report.tally import Tally
 from videoapi.streaming import RecordStream
 from videoapi.streaming.windows import since_of
 
+R = TypeVar("R")
 STDOUT: Final = "-"
 _USUAL: Final = ("owner_ref", "room")
 _PAGE_TOP: Final = 20
@@ -128,10 +128,10 @@ async def write_report(access: ClientOptions, options: ReportOptions) -> int:
     limited = _limited(options, found)
     _check_limits(limited, found)
     with _page_file(options, period) as page, Tally(calendar) as tally:
-        selection = Selection(calendar, period, options.room_id, options.conf_num)
+        selection = Selection(calendar, period, _limits(options, None if options.source is None else found["cdr"]))
         reading = Reading(tally, selection, limited, unread=sources.Unread(has=selection.has))
         if options.source is not None:
-            await _read_export(options.source, options, reading)
+            await _read_export(options.source, options, reading, found)
             _note_unread(reading, options, found)
             source = f"the export {_base_name(options.source)}"
         else:
@@ -161,7 +161,7 @@ def now(zone: tzinfo) -> datetime:
     return datetime.now(zone)
 
 
-async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> None:
+async def _read_export(path: Path, options: ReportOptions, reading: Reading, found: Mapping[str, Coverage]) -> None:
     read = 0
     with display("records", quiet=options.quiet) as show, closing(sources.call_rows(path, reading.unread)) as blocks:
         for block in blocks:
@@ -172,12 +172,13 @@ async def _read_export(path: Path, options: ReportOptions, reading: Reading) -> 
             await asyncio.sleep(0)
     if options.archives is not None:
         reading.recordings = recordings = Recordings(reading.selection.calendar)
+        limits = _limits(reading.limited, found["archives"])
         with closing(sources.archives(options.archives, reading.unread)) as archives:
             for nth, archive in enumerate(archives):
                 if nth % _AT_ONCE == 0:
                     await asyncio.sleep(0)
-                if _in_scope(archive, reading.limited):
-                    recordings.add([archive], *_bounds(reading.selection.period))
+                if (known := limits.has(archive.room_id, archive.conf_num)) is not False:
+                    recordings.add([archive], *_bounds(reading.selection.period), is_known=known)
 
 
 def _note_unread(reading: Reading, options: ReportOptions, found: Mapping[str, Coverage]) -> None:
@@ -188,7 +189,7 @@ def _note_unread(reading: Reading, options: ReportOptions, found: Mapping[str, C
         # Records without a readable date always count.
         period = None if span is None else selection.period
         known = True if period is None or span is None else period.contains(span, selection.calendar.zone)
-        is_scope = selection.room_id in (None, has.room_id) and selection.conf_num in (None, has.conf_num)
+        is_scope = _limits(options, has).has(None, None)
         return known if known is False or is_scope else None
 
     if unread.records and not all(belongs(has.span, has) for has in found.values()):
@@ -197,7 +198,7 @@ def _note_unread(reading: Reading, options: ReportOptions, found: Mapping[str, C
         if path is None:
             continue
         # A copy of the export may lack the list of what could not be read, or the note that counts it.
-        has, rejected = found[kind], sources.rejected_of(path)
+        has, rejected = found[kind], sources.rejected_of(path, found[kind].span[1])
         rejected[has.span] += max(0, has.rejected - rejected.total())
         for span, count in rejected.items():
             known = belongs(span, has)
@@ -222,8 +223,11 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
         stream = query.stream(client.cdr, timeout=options.timeout)
         stream._count_unreadable(lambda record: reading.unread.counts(row_of(record)))
         with display("records", quiet=options.quiet) as show:
-            read = 0
-            async for read in add_stream(reading.tally, reading.selection, stream):
+
+            def add(records: list[CallRecord]) -> None:
+                reading.tally.add(reading.selection.of(map(row_of, records)))
+
+            async for read in add_stream(reading.tally, stream, add):
                 show(read)
         reading.unread.records += stream.rejected_count
         if period is not None and days is not None and not period.contains((days.first, days.last), calendar.zone):
@@ -236,10 +240,8 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
         found = query.stream(client.archives, timeout=options.timeout)
         try:
             with display("archives", quiet=options.quiet) as show:
-                async with found as archives:
-                    async for archive in archives:
-                        recordings.add([archive], *_bounds(period))
-                        show(recordings.archives)
+                async for _ in add_stream(recordings, found, lambda some: recordings.add(some, *_bounds(period))):
+                    show(recordings.archives)
         except PermissionDenied as error:
             # The call records are still worth a report.
             reading.archives_refused = for_people(error)
@@ -249,30 +251,32 @@ async def _read_service(access: ClientOptions, options: ReportOptions, reading: 
     return SERVICE
 
 
-async def add_stream(tally: Tally, selection: Selection, stream: RecordStream[CallRecord]) -> AsyncGenerator[int, None]:
+async def add_stream(
+    sums: Tally | Recordings, stream: RecordStream[R], add: Callable[[list[R]], None]
+) -> AsyncGenerator[int, None]:
     """Add the records of a stream, each once; yield how many were read.
 
     Args:
-        tally: What they are added to.
-        selection: Which of them to add.
+        sums: What they are added to.
         stream: The records. If a window is read again with other records, what was added of it is forgotten.
+        add: Adds some of them.
     """
     window: str | None = None
     restarts = read = marked = 0
     async with stream as records:
         async for chunk in records._chunks():
-            rows = [row_of(record) for record in chunk]
+            some = list(chunk)
             if (restarted := records.restarted_windows[restarts:]) and window == since_of(restarted[-1]):
-                tally.rewind()
+                sums.rewind()
                 read = marked
             restarts += len(restarted)
-            if not rows:
+            if not some:
                 continue
             if (entered := records.cursor.since) != window:
-                tally.mark()
+                sums.mark()
                 window, marked = entered, read
-            tally.add(selection.of(rows))
-            read += len(rows)
+            add(some)
+            read += len(some)
             yield read
 
 
@@ -291,6 +295,7 @@ def _summarize(reading: Reading, options: ReportOptions, source: str) -> UsageSu
         unreadable_values=reading.unread.values,
         odd_fields=reading.unread.fields,
         outside=reading.selection.outside,
+        unknown_scope=reading.selection.unknown,
         uncertain=frozenset(reading.unread.uncertain),
     )
 
@@ -401,8 +406,10 @@ def _check_limits(asked: ReportOptions, found: Mapping[str, Coverage]) -> None:
                 )
 
 
-def _in_scope(archive: Archive, options: ReportOptions) -> bool:
-    return options.room_id in (None, archive.room_id) and options.conf_num in (None, archive.conf_num)
+def _limits(options: ReportOptions, source: Coverage | None) -> Limits:
+    """Return the room and the session of a report, and of its source: an export, or the request to the service."""
+    only = options if source is None else source
+    return Limits(options.room_id, options.conf_num, only.room_id, only.conf_num)
 
 
 def _bounds(period: ReportPeriod | None) -> tuple[int, int]:

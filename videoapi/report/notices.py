@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import date
 from typing import Final
 
-from videoapi.report.summary import LEFT_OUT, ODD, UsageSummary
+from videoapi.report.odd import LEFT_OUT, ODD
+from videoapi.report.summary import UsageSummary
 
 _NAMES: Final = {"cdr": "call records", "archives": "archives"}
 _SHOWN: Final = 5
@@ -151,12 +152,20 @@ def _odd_notices(summary: UsageSummary) -> Iterator[str]:
         )
     if values := summary.odd["unreadable_values"]:
         which = (
-            "It is not known whether all of their records belong to this report. Those that do are counted without "
-            "them."
+            "It is not known whether all of their records belong to this report. Those that are in the figures are "
+            "counted without them."
             if "unreadable_values" in summary.uncertain
             else "Their records are counted without them."
         )
         yield f"Values that could not be read, or times that are missing: {values:,}. {which}"
+    # The scope names the room, the session, or both.
+    ids = " or ".join(limit.partition(" ")[0] for limit in summary.scope.split(" and "))
+    for name, one in (("unknown_scope", "record"), ("archives_unknown_scope", "archive")):
+        if count := summary.odd[name]:
+            yield (
+                f"{count:,} {one}{' has' if count == 1 else 's have'} no {ids} ID, and may belong to this report. Such "
+                f"{one}s are not in any figure."
+            )
     if repeated := summary.odd["repeated"]:
         yield (
             f"{_records(repeated, 'repeats', 'repeat')} an earlier one, with the same values. Such records are counted "

@@ -19,7 +19,8 @@ from videoapi.report.charts import (
 )
 from videoapi.report.markup import long_day
 from videoapi.report.notices import notices_of
-from videoapi.report.summary import INCOMPLETE, WEEKDAYS, WITH_SESSIONS, UsageSummary
+from videoapi.report.odd import INCOMPLETE
+from videoapi.report.summary import WEEKDAYS, WITH_SESSIONS, UsageSummary
 from videoapi.report.tables import (
     TableView,
     days_table,

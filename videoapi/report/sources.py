@@ -48,6 +48,7 @@ _REJECTED: Final = ".rejected.jsonl"
 _PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
 _EXTRA: Final = "extra"
+_DAY_LENGTH: Final = len("2026-01-31")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The years that `read_time` accepts.
@@ -180,12 +181,22 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def rejected_of(path: Path) -> Counter[tuple[date, date]]:
-    """Return how many records the lists next to an export have, which it could not read, by the days requested."""
+def rejected_of(path: Path, last: date) -> Counter[tuple[date, date]]:
+    """Return how many records the lists next to an export have, which it could not read, by the days requested.
+
+    Args:
+        path: The export.
+        last: Its last day.
+    """
     found: Counter[tuple[date, date]] = Counter()
     with _readable(path):
         for listed in _rejected_lists(path):
-            found.update(_listed(listed))
+            end = last
+            if path.is_dir():
+                # Each list of a folder is of one request for the days of its name.
+                with contextlib.suppress(ValueError):
+                    end = date.fromisoformat(listed.name.removesuffix(_REJECTED)[-_DAY_LENGTH:])
+            found.update(_listed(listed, end))
     return found
 
 
@@ -198,7 +209,8 @@ def _rejected_lists(path: Path) -> list[Path]:
     return [listed] if listed.is_file() else []
 
 
-def _listed(path: Path) -> Counter[tuple[date, date]]:
+def _listed(path: Path, end: date) -> Counter[tuple[date, date]]:
+    """Return how many records a list has by the days requested, the last of all of which is `end`."""
     found: Counter[tuple[date, date]] = Counter()
     with path.open("rb") as lines:
         for line in lines:
@@ -208,6 +220,9 @@ def _listed(path: Path) -> Counter[tuple[date, date]]:
                 with contextlib.suppress(ValueError):
                     first, last = f"{row.get('window')}".split("..")
                     days = date.fromisoformat(first), date.fromisoformat(last)
+                    if days[1] < end:
+                        # A window also requests the first day of the next one, and lists what it cannot read of it.
+                        days = days[0], days[1] + timedelta(1)
                 found[days] += count
     return found
 

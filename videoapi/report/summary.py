@@ -12,6 +12,7 @@ import attrs
 from videoapi.arrow.periods import LATE_DAYS, moment
 from videoapi.models.flat import SOURCES
 from videoapi.report.calendar import ReportPeriod
+from videoapi.report.odd import INCOMPLETE, ODD
 from videoapi.report.recordings import KINDS, Recordings
 from videoapi.report.rows import QUALITY, TIMES
 from videoapi.report.tally import Leaders, Tally
@@ -22,64 +23,7 @@ SERVICE: Final = "the service"
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WITH_SESSIONS: Final = ("room", "owner_ref")
 """The groups that have sessions of their own: users share them, so their minutes cannot be added up over users."""
-ODD: Final = {
-    "repeated": ("Records that repeat an earlier record, with the same values", "counted again each time"),
-    "same_id": (
-        "Records with the ID of an earlier record, and other values",
-        "counted, as it is not known whether they are the same",
-    ),
-    "unfinished": ("Records without a readable time of the disconnection", "counted, with the minutes they have"),
-    "without_start": ("Records without a readable time of the connection", "counted, but in no hour of the heat map"),
-    "without_minutes": (
-        "Records that have ended, without a readable duration",
-        "counted as records, without participant minutes",
-    ),
-    "still_connected": (
-        "Records without a readable duration and any end",
-        "counted as records, without participant minutes",
-    ),
-    "minutes_impossible": ("Records with a negative duration, or over 31 days", "counted as records, without minutes"),
-    "counted_impossible": ("Records with service-counted minutes below 0, or over 31 days", "those minutes left out"),
-    "ends_before_start": ("Records that end before they start", "counted, with the minutes they have"),
-    "without_day": ("Records without a readable date", "in the totals, but on no day"),
-    "without_session": ("Records without a session number", "counted, but in no session"),
-    "session_without_times": ("Sessions without a readable start or end", "counted as sessions, without room minutes"),
-    "session_impossible": (
-        "Sessions that end before they start, or last over 31 days",
-        "counted as sessions, without room minutes",
-    ),
-    "without_room": ("Records without a room", "in the totals, and under (none) by room"),
-    "without_owner_ref": ("Records without an owner_ref of your own", "in the totals, and under (none) by owner_ref"),
-    "without_user_ref": ("Records without a user_ref", "in the totals, but not among the users"),
-    "percent_impossible": ("Records with a good share below 0 % or over 100 %", "that share left out"),
-    "odd_fields": (
-        "Fields of an unexpected type",
-        "their records counted, without what they say; not known from CSV and Parquet files",
-    ),
-    "unreadable_values": (
-        "Values that cannot be read, and times that ended records lack",
-        "left out; the records of this report are counted",
-    ),
-    "unreadable": ("Records that cannot be read", "not in any figure"),
-    "archives_repeated": (
-        "Archives with the ID, the session, the time and the files of an earlier archive",
-        "counted once",
-    ),
-    "archives_same_id": (
-        "Archives with the ID of an earlier archive, and other values",
-        "counted, as it is not known whether they are the same",
-    ),
-    "outside": ("Records of the export on other days", "not in any figure"),
-}
-"""What can be odd: its name, and how the report treats it."""
 _NONE: Final[Mapping[str, int]] = {}
-LEFT_OUT: Final = ("counted_impossible", "percent_impossible", "session_impossible", "without_session")
-"""What is odd so that a figure lacks something, but for what is unreadable or has no participant minutes."""
-INCOMPLETE: Final = (
-    *("without_minutes", "minutes_impossible", *LEFT_OUT),
-    *("unreadable", "unreadable_values", "repeated"),
-)
-"""What is odd so that the report is incomplete."""
 
 
 @attrs.frozen
@@ -420,6 +364,7 @@ class UsageSummary:
             },
             "archives_refused": self.archives_refused or None,
             "odd": self.odd,
+            "uncertain": [name for name, count in self.odd.items() if count and name in self.uncertain],
             "repeated_minutes": round(self.repeated_minutes, 3),
         }
 
@@ -439,6 +384,7 @@ def summarize(
     unreadable_values: Mapping[str, int] = _NONE,
     odd_fields: int | None = 0,
     outside: int = 0,
+    unknown_scope: int = 0,
     uncertain: frozenset[str] = frozenset(),
 ) -> UsageSummary:
     """Return the figures of all rows of a tally, whose sessions are closed by this.
@@ -457,6 +403,7 @@ def summarize(
         unreadable_values: How many records have a value that cannot be read, by field or part.
         odd_fields: The number of fields of an unexpected type; None if the source does not show it.
         outside: The number of records of the source that lie outside the period.
+        unknown_scope: The number of records that may be of the room or the session, and are not in the tally.
         uncertain: Whether it is not known if all that is `unreadable`, or has `unreadable_values`, is of the report.
 
     Raises:
@@ -474,9 +421,10 @@ def summarize(
     # A time that cannot be read is also one that a row lacks: of both, the larger number.
     values = Counter(unreadable_values) | Counter({SOURCES[name]: usage.odd[name] for name in TIMES})
     odd |= {"unreadable": unreadable, "unreadable_values": values.total() + undated}
-    odd |= {"odd_fields": odd_fields, "outside": outside}
+    odd |= {"odd_fields": odd_fields, "outside": outside, "unknown_scope": unknown_scope}
     if recordings is not None:
         odd |= {"archives_repeated": recordings.repeated, "archives_same_id": recordings.same_id}
+        odd["archives_unknown_scope"] = recordings.unknown_scope
     return UsageSummary(
         period=period,
         timezone=timezone,
@@ -496,7 +444,7 @@ def summarize(
         recordings=recordings,
         archives_refused=archives_refused,
         odd={name: odd.get(name, 0) for name in ODD},
-        uncertain=uncertain,
+        uncertain=uncertain | {"unknown_scope", "archives_unknown_scope"},
         repeated_minutes=repeats.user_ms / 60_000,
     )
 

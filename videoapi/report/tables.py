@@ -8,7 +8,8 @@ from typing import Final
 import attrs
 
 from videoapi.report.charts import printable, quality_name
-from videoapi.report.summary import ODD, WEEKDAYS, WITH_SESSIONS, Figures, Group, UsageSummary
+from videoapi.report.odd import ODD
+from videoapi.report.summary import WEEKDAYS, WITH_SESSIONS, Figures, Group, UsageSummary
 
 TableCell = str | int | float | None
 
