@@ -10,7 +10,7 @@ from typing import Final
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.events import log
 
-FOR_PROGRAMS: Final = frozenset({"_postpone", "_adopt"})
+FOR_PROGRAMS: Final = frozenset({"_extension", "_adopt"})
 """The functions whose warnings an operator can do nothing about: a blocked event loop, a pause in another process."""
 # The error of the call says `log_unknown`, too.
 _NOT_SHOWN: Final = FOR_PROGRAMS | {"log_unknown"}
