@@ -442,3 +442,25 @@ async def test_run_that_user_code_cancels_before_it_begins_ends_with_an_error(sa
 
     assert isinstance(report.stopped, ConfigurationError)
     assert not sandbox.ledger.rooms
+
+
+@pytest.mark.parametrize("closes", ["aclose", "async with"])
+async def test_run_whose_close_was_cut_off_can_be_closed_again(sandbox: Sandbox, closes: str) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=1, times=None)
+    went_on = False
+
+    async def consume(client: VideoClient) -> None:
+        nonlocal went_on
+        async with client.rooms.create_each(keyed(3)) as run:
+            await asyncio.sleep(0.1)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await run.aclose()
+            if closes == "aclose":
+                await run.aclose()
+        went_on = True
+        assert run.report.counts == {"unknown": 3}
+
+    async with client_of(sandbox) as client, asyncio.TaskGroup() as group:
+        group.create_task(consume(client))
+    assert went_on

@@ -280,6 +280,34 @@ class TestChangedSpecs:
         assert list(own_rooms(sandbox)) == [room_id]
 
     @JOURNALS
+    @pytest.mark.parametrize("keep", [False, True], ids=["", "keep_rooms"])
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            (RoomSpec("a", key="k"), RoomSpec("b", key="k")),
+            (RoomSpec("a", "team-1", key="k"), RoomSpec("a", "team-2", key="k")),
+        ],
+        ids=["name", "owner_ref"],
+    )
+    async def test_room_that_was_renamed_is_that_of_the_renamed_spec(
+        self, sandbox: Sandbox, kept: dict[str, Any], before: RoomSpec, after: RoomSpec, keep: bool, journal: bool
+    ) -> None:
+        (room_id,) = [outcome.room_id for outcome in (await run(sandbox, [before], **kept)).made]
+        async with client_of(sandbox) as client:
+            room = await client.rooms.get(room_id)
+            data = {**(room.data if isinstance(room.data, dict) else {})}
+            owner_ref = {} if after.owner_ref is None else {"owner_ref": after.owner_ref, "data": data}
+            await client.rooms.update(room_id, name=after.name, **owner_ref)
+
+        for _ in range(2):
+            report = await run(sandbox, [after], keep_rooms=keep, **kept)
+            assert [outcome.room_id for outcome in report.made] == [room_id]
+            assert not report.made[0].changed
+        (outcome,) = (await run(sandbox, [before], **kept)).failures
+        assert "To rename that room, update it" in str(outcome.error)
+        assert list(own_rooms(sandbox)) == [room_id]
+
+    @JOURNALS
     @pytest.mark.parametrize("fault", ["late", "drop_after", "drop_before"])
     async def test_key_of_another_room_in_doubt_is_settled_first(
         self, sandbox: Sandbox, kept: dict[str, Any], fault: str, journal: bool

@@ -433,15 +433,16 @@ def test_record_without_its_room_belongs_to_the_report_if_only_this_room_was_req
         assert (found["totals"]["records"], found["odd"][kind], found["odd"]["unknown_scope"]) == (2, 1, 0)
 
 
+@pytest.mark.parametrize("odd", [None, ["r"], {"id": "r"}], ids=["null", "list", "object"])
 @pytest.mark.parametrize("out", FORMATS)
 def test_archive_without_its_room_belongs_to_a_report_only_if_its_source_has_no_other(
-    sandbox: Sandbox, cli: Cli, folder: Path, out: str
+    sandbox: Sandbox, cli: Cli, folder: Path, out: str, odd: object
 ) -> None:
     pytest.importorskip("pyarrow")
     calls = exported(sandbox, cli, [record(1)], "calls.jsonl")
     archives = [
         {"_id": f"{number}", "conf_num": "c1", "room_id": room, "trans_date": f"{DAY}T10:00:00.000Z", "recording": []}
-        for number, room in enumerate(("r", None, "s"))
+        for number, room in enumerate(("r", odd, "s"))
     ]
     for only in ((), ("--room", "r")):
         sandbox.clear_faults()

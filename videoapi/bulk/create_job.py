@@ -247,11 +247,12 @@ class CreateJob(Job):
 
     async def _from_journal(self, item: BulkItem, entry: Entry) -> BulkOutcome:
         room_id, spec = entry.room_id or "", spec_hash(item)
-        if entry.identity not in ("", identity_hash(item)):
-            return _another_room(item, room_id)
+        is_named_so = entry.identity in ("", identity_hash(item))
         taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
-        is_same = compared == spec
+        is_same = is_named_so and compared == spec
         room = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
+        if not is_named_so and (room is None or room.name is None or room.owner_ref is None):
+            return _another_room(item, room_id)
         if taken_over:
             # An earlier run may have reported another room of this create.
             self._inherited.add(reference_of(item))
@@ -488,7 +489,7 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
 def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
     error = ValidationError(
         f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. "
-        "Give a room with another name or owner_ref another key.",
+        "To rename that room, update it; a new room needs a new key.",
         field="key",
         room_id=room_id,
         may_have_executed=True,

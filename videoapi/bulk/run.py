@@ -160,18 +160,18 @@ class BulkRun(Generic[S]):
 
         If the wait is cancelled, the run is cancelled too, and has ended when this raises.
         """
-        watch = CancellationWatch()
         try:
-            await asyncio.shield(task)
+            await asyncio.wait([task])
         except asyncio.CancelledError:
-            if task.cancelled() and not (self._abandoned or watch.is_cancelled()):
-                # By user code, before it began.
-                self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
-                return
             self._abandoned = True
             task.cancel()
             await asyncio.wait([task])
             raise
+        if not task.cancelled():
+            task.result()
+        elif not self._abandoned:
+            # By user code, before it began.
+            self._sender.stop(UserCodeCancelled(_WORKER_CANCELLED))
 
     async def aclose(self) -> None:
         """Stop sending, wait for the requests in flight, and keep their outcomes in `report`.

@@ -189,7 +189,7 @@ def _note_unread(reading: Reading, options: ReportOptions, found: Mapping[str, C
         # Records without a readable date always count.
         period = None if span is None else selection.period
         known = True if period is None or span is None else period.contains(span, selection.calendar.zone)
-        is_scope = _limits(options, has).has(None, None)
+        is_scope = _limits(reading.limited, has).has(None, None)
         return known if known is False or is_scope else None
 
     if unread.records and not all(belongs(has.span, has) for has in found.values()):

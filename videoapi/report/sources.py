@@ -48,6 +48,7 @@ _REJECTED: Final = ".rejected.jsonl"
 _PART: Final = ".part"
 _LONGEST_CELL: Final = 1 << 24
 _EXTRA: Final = "extra"
+_SCOPES: Final = ("room_id", "conf_num")
 _DAY_LENGTH: Final = len("2026-01-31")
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?[0-9][0-9.]*,[0-9]+")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -396,7 +397,17 @@ def _archives_of_csv(path: Path, unread: Unread) -> Iterator[Archive]:
         if len(cells) != len(header):
             unread.records += 1
             continue
-        yield from _archives_of([dict(zip(header, cells, strict=True))], unread)
+        fields = dict(zip(header, cells, strict=True))
+        # The export writes an ID of an unexpected type as JSON.
+        yield from _archives_of([fields | {name: "" for name in _SCOPES if _is_list(fields.get(name, ""))}], unread)
+
+
+def _is_list(cell: str) -> bool:
+    """Return whether a cell is a list or an object in JSON."""
+    if cell.startswith(("[", "{")):
+        with contextlib.suppress(ValueError, RecursionError):
+            return isinstance(json.loads(cell), list | dict)
+    return False
 
 
 def _archives_of(rows: Iterable[dict[str, Any]], unread: Unread) -> Iterator[Archive]:
