@@ -363,6 +363,12 @@ def test_invoice_that_cannot_be_proven_writes_no_table(
             invoice("2026-01")
         assert good.items() <= {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}.items()
 
+        service.fault("cdr.by_period", 200, times=1, body='{"result":"0","cdr":["unreadable"]}')
+        with pytest.raises(SystemExit) as unreadable:
+            invoice("2026-01", again=True)
+        assert unreadable.value.code == 6
+        assert "Records that cannot be read" in Path("usage-2026-01-again.new.html").read_text("utf-8")
+
 
 def test_invoice_counts_as_the_report_does_and_has_one_line_per_customer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
