@@ -464,3 +464,19 @@ async def test_run_whose_close_was_cut_off_can_be_closed_again(sandbox: Sandbox,
     async with client_of(sandbox) as client, asyncio.TaskGroup() as group:
         group.create_task(consume(client))
     assert went_on
+
+
+def test_run_that_has_ended_can_be_closed_in_another_event_loop() -> None:
+    with Sandbox().in_thread() as sandbox, asyncio.Runner() as first, asyncio.Runner() as second:
+
+        async def run_to_end() -> Any:
+            async with client_of(sandbox) as client:
+                run = client.rooms.create_each(keyed(2))
+                assert [outcome.status async for outcome in run] == ["created", "created"]
+            return run
+
+        async def close(run: Any) -> None:
+            async with asyncio.timeout(10):
+                await run.aclose()
+
+        second.run(close(first.run(run_to_end())))

@@ -304,7 +304,7 @@ class TestChangedSpecs:
             assert [outcome.room_id for outcome in report.made] == [room_id]
             assert not report.made[0].changed
         (outcome,) = (await run(sandbox, [before], **kept)).failures
-        assert "To rename that room, update it" in str(outcome.error)
+        assert "To give that room another name" in str(outcome.error)
         assert list(own_rooms(sandbox)) == [room_id]
 
     @JOURNALS

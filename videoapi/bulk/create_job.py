@@ -489,7 +489,7 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
 def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
     error = ValidationError(
         f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. "
-        "To rename that room, update it; a new room needs a new key.",
+        "To give that room another name, update its name alone; otherwise use another key.",
         field="key",
         room_id=room_id,
         may_have_executed=True,

@@ -161,7 +161,9 @@ class BulkRun(Generic[S]):
         If the wait is cancelled, the run is cancelled too, and has ended when this raises.
         """
         try:
-            await asyncio.wait([task])
+            # One that has ended may be of an event loop that has, too.
+            if not task.done():
+                await asyncio.wait([task])
         except asyncio.CancelledError:
             self._abandoned = True
             task.cancel()
