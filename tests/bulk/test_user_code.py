@@ -480,3 +480,19 @@ def test_run_that_has_ended_can_be_closed_in_another_event_loop() -> None:
                 await run.aclose()
 
         second.run(close(first.run(run_to_end())))
+
+
+def test_run_that_has_not_ended_cannot_be_closed_in_another_event_loop() -> None:
+    with Sandbox().in_thread() as sandbox, asyncio.Runner() as first, asyncio.Runner() as second:
+
+        async def begin() -> Any:
+            client = await client_of(sandbox).__aenter__()
+            run = client.rooms.create_each(keyed(2))
+            await anext(aiter(run))
+            return client, run
+
+        client, run = first.run(begin())
+        with pytest.raises(ConfigurationError, match="another event loop"):
+            second.run(run.aclose())
+        first.run(run.aclose())
+        first.run(client.aclose())

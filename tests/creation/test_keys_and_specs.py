@@ -299,6 +299,11 @@ class TestChangedSpecs:
             owner_ref = {} if after.owner_ref is None else {"owner_ref": after.owner_ref, "data": data}
             await client.rooms.update(room_id, name=after.name, **owner_ref)
 
+        if journal:
+            sandbox.fault("rooms.get", 503, times=None)
+            (unread,) = (await run(sandbox, [after], keep_rooms=keep, **kept)).failures
+            assert "It cannot be read now. If it was renamed, repeat the run." in str(unread.error)
+            sandbox.clear_faults()
         for _ in range(2):
             report = await run(sandbox, [after], keep_rooms=keep, **kept)
             assert [outcome.room_id for outcome in report.made] == [room_id]

@@ -252,7 +252,7 @@ class CreateJob(Job):
         is_same = is_named_so and compared == spec
         room = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
         if not is_named_so and (room is None or room.name is None or room.owner_ref is None):
-            return _another_room(item, room_id)
+            return _another_room(item, room_id, is_read=False)
         if taken_over:
             # An earlier run may have reported another room of this create.
             self._inherited.add(reference_of(item))
@@ -486,10 +486,14 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
             doubt.create, doubt.later = given_up(doubt.create), error
 
 
-def _another_room(item: BulkItem, room_id: str) -> BulkOutcome:
+def _another_room(item: BulkItem, room_id: str, *, is_read: bool = True) -> BulkOutcome:
+    advice = (
+        "To give that room another name, update its name alone; otherwise use another key."
+        if is_read
+        else "It cannot be read now. If it was renamed, repeat the run."
+    )
     error = ValidationError(
-        f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. "
-        "To give that room another name, update its name alone; otherwise use another key.",
+        f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. {advice}",
         field="key",
         room_id=room_id,
         may_have_executed=True,

@@ -29,7 +29,10 @@ log: logging.Logger = logging.getLogger(__name__)
 
 S = TypeVar("S")
 GIVE_UP_AFTER: Final = 120.0
-_WORKER_CANCELLED: Final = "User code, such as a middleware or progress=, cancelled a task of the run. See the report."
+_WORKER_CANCELLED: Final = (
+    "User code, such as a middleware or progress=, or the end of the event loop cancelled a task of the run. "
+    "See the report."
+)
 
 
 class BulkRun(Generic[S]):
@@ -163,6 +166,7 @@ class BulkRun(Generic[S]):
         try:
             # One that has ended may be of an event loop that has, too.
             if not task.done():
+                _must_be_of_this_loop(task)
                 await asyncio.wait([task])
         except asyncio.CancelledError:
             self._abandoned = True
@@ -458,6 +462,11 @@ class BulkRun(Generic[S]):
                 return
             if outcome is not None:
                 self.report.keep(outcome)
+
+
+def _must_be_of_this_loop(task: asyncio.Task[None]) -> None:
+    if task.get_loop() is not asyncio.get_running_loop():
+        raise ConfigurationError("The run belongs to another event loop. Close it there.")
 
 
 def _not_sent(prepared: BulkItem | BulkOutcome, error: VideoAPIError | None) -> BulkOutcome:
