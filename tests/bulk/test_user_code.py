@@ -487,12 +487,16 @@ def test_run_that_has_not_ended_cannot_be_closed_in_another_event_loop() -> None
 
         async def begin() -> Any:
             client = await client_of(sandbox).__aenter__()
-            run = client.rooms.create_each(keyed(2))
-            await anext(aiter(run))
-            return client, run
+            run = client.rooms.create_each(keyed(20), concurrency=2)
+            outcomes = aiter(run)
+            await anext(outcomes)
+            return client, run, outcomes
 
-        client, run = first.run(begin())
+        async def read_on(client: Any, outcomes: Any) -> list[str]:
+            async with client:
+                return [outcome.status async for outcome in outcomes]
+
+        client, run, outcomes = first.run(begin())
         with pytest.raises(ConfigurationError, match="another event loop"):
             second.run(run.aclose())
-        first.run(run.aclose())
-        first.run(client.aclose())
+        assert first.run(read_on(client, outcomes)) == ["created"] * 19

@@ -312,6 +312,18 @@ class TestChangedSpecs:
         assert "To give that room another name" in str(outcome.error)
         assert list(own_rooms(sandbox)) == [room_id]
 
+    async def test_room_that_was_deleted_is_not_that_of_a_renamed_spec(self, sandbox: Sandbox, tmp_path: Path) -> None:
+        kept = {"journal": tmp_path / "journal"}
+        (room_id,) = [outcome.room_id for outcome in (await run(sandbox, [RoomSpec("a", key="k")], **kept)).made]
+        async with client_of(sandbox) as client:
+            await client.rooms.delete(room_id)
+
+        for _ in range(2):
+            (outcome,) = (await run(sandbox, [RoomSpec("b", key="k")], **kept)).failures
+            assert outcome.room_id == room_id
+            assert "It was deleted since. Use another key." in str(outcome.error)
+        assert not own_rooms(sandbox)
+
     @JOURNALS
     @pytest.mark.parametrize("fault", ["late", "drop_after", "drop_before"])
     async def test_key_of_another_room_in_doubt_is_settled_first(

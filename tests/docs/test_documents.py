@@ -286,9 +286,9 @@ def add_record(service: Sandbox, room_id: str) -> None:
     service.conference(room_id, users=1, start=datetime(2026, 2, 1, 12, tzinfo=UTC), minutes=30)
 
 
-def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def invoicing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, Any], Sandbox]]:
+    """The names of the page about invoices, after it has run, and the service that it has read."""
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / "howto" / "invoice.md"
     now = now_of(page)
@@ -296,10 +296,16 @@ def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
         monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
         monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
         monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
-        names = run_document(page, tmp_path)
-        words = ["report", "2026-01", "calls-2026-01", "--timezone", "Europe/Berlin", "--json"]
-        report = json.loads(names["videoapi"](*words))
-        check_invoice(names, report)
+        yield run_document(page, tmp_path), service
+
+
+def test_invoice_has_the_days_of_its_time_zone_and_the_totals_of_the_report(
+    invoicing: tuple[dict[str, Any], Sandbox],
+) -> None:
+    names, _ = invoicing
+    words = ["report", "2026-01", "calls-2026-01", "--timezone", "Europe/Berlin", "--json"]
+    report = json.loads(names["videoapi"](*words))
+    check_invoice(names, report)
     assert not [path for path in Path().iterdir() if ".new" in path.name]
 
 
@@ -332,73 +338,57 @@ def check_invoice(names: dict[str, Any], report: dict[str, Any]) -> None:
     assert change == (-Decimal(minutes), -int(connections))
 
 
-def test_invoice_that_cannot_be_proven_writes_no_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    page = ROOT / "docs" / "howto" / "invoice.md"
-    now = now_of(page)
-    with Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now).in_thread() as service:
-        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
-        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
-        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
-        names = run_document(page, tmp_path)
-        invoice = names["invoice"]
-        good = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+def test_invoice_that_cannot_be_proven_writes_no_table(invoicing: tuple[dict[str, Any], Sandbox]) -> None:
+    names, service = invoicing
+    invoice = names["invoice"]
+    good = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
 
-        service.fault("cdr.*", 403, times=None)
-        with pytest.raises(SystemExit) as refused:
-            invoice("2026-01", again=True)
-        assert refused.value.code == 5
-        service.clear_faults()
+    service.fault("cdr.*", 403, times=None)
+    with pytest.raises(SystemExit) as refused:
+        invoice("2026-01", again=True)
+    assert refused.value.code == 5
+    service.clear_faults()
 
-        month = datetime.now(UTC).strftime("%Y-%m")  # has not ended
-        with pytest.raises(SystemExit) as unfinished:
-            invoice(month)
-        assert unfinished.value.code not in (0, None)
-        assert not Path(f"invoice-{month}.csv").exists()
+    month = datetime.now(UTC).strftime("%Y-%m")  # has not ended
+    with pytest.raises(SystemExit) as unfinished:
+        invoice(month)
+    assert unfinished.value.code not in (0, None)
+    assert not Path(f"invoice-{month}.csv").exists()
 
-        names["rounded"].__globals__["LINES"] = names["LINES"].replace("count(*)", "count(*) + 1")
-        with pytest.raises(SystemExit, match="the table and the report differ"):
-            invoice("2026-01")
-        assert good.items() <= {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}.items()
+    names["rounded"].__globals__["LINES"] = names["LINES"].replace("count(*)", "count(*) + 1")
+    with pytest.raises(SystemExit, match="the table and the report differ"):
+        invoice("2026-01")
+    assert good.items() <= {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}.items()
 
-        service.fault("cdr.by_period", 200, times=1, body='{"result":"0","cdr":["unreadable"]}')
-        with pytest.raises(SystemExit) as unreadable:
-            invoice("2026-01", again=True)
-        assert unreadable.value.code == 6
-        assert "Records that cannot be read" in Path("usage-2026-01-again.new.html").read_text("utf-8")
+    service.fault("cdr.by_period", 200, times=1, body='{"result":"0","cdr":["unreadable"]}')
+    with pytest.raises(SystemExit) as unreadable:
+        invoice("2026-01", again=True)
+    assert unreadable.value.code == 6
+    assert "Records that cannot be read" in Path("usage-2026-01-again.new.html").read_text("utf-8")
 
 
 def test_invoice_counts_as_the_report_does_and_has_one_line_per_customer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    invoicing: tuple[dict[str, Any], Sandbox],
 ) -> None:
     """Neither an empty reference of a user is a user, nor is damage of the extra days that of the month."""
-    monkeypatch.chdir(tmp_path)
-    page = ROOT / "docs" / "howto" / "invoice.md"
-    now = now_of(page)
-    with Sandbox(seed="1", calls=400, today=now.date(), clock=lambda: now).in_thread() as service:
-        monkeypatch.setenv("VIDEOAPI_APP_ID", service.app_id)
-        monkeypatch.setenv("VIDEOAPI_APP_KEY", service.app_key)
-        monkeypatch.setenv("VIDEOAPI_BASE_URL", service.base_url)
-        names = run_document(page, tmp_path)
+    names, service = invoicing
 
-        def record(number: int, day: str, owner: str | None, user: str, seconds: object = 60) -> dict[str, Any]:
-            when, until = f"{day}T10:00:00.000Z", f"{day}T10:01:00.000Z"
-            return {
-                "cdr_id": f"{number}", "conf_num": f"c{number}", "trans_date": until,
-                "room": {"room_id": "r", "connect_dt": when, "disconnect_dt": until,
-                         "room_details": {"owner_ref": owner}},
-                "user": {"ref": user}, "sigserver": {"connect_dt": when, "disconnect_dt": until, "duration": seconds},
-            }  # fmt: skip
+    def record(number: int, day: str, owner: str | None, user: str, seconds: object = 60) -> dict[str, Any]:
+        when, until = f"{day}T10:00:00.000Z", f"{day}T10:01:00.000Z"
+        return {
+            "cdr_id": f"{number}", "conf_num": f"c{number}", "trans_date": until,
+            "room": {"room_id": "r", "connect_dt": when, "disconnect_dt": until,
+                     "room_details": {"owner_ref": owner}},
+            "user": {"ref": user}, "sigserver": {"connect_dt": when, "disconnect_dt": until, "duration": seconds},
+        }  # fmt: skip
 
-        records = [
-            *(record(number, "2026-01-05", "A", user) for number, user in enumerate(("", "u"))),
-            *(record(number, "2026-01-05", owner, "u") for number, owner in enumerate(("(none)", None), 2)),
-            record(4, "2026-02-01", "A", "u", "abc"),
-        ]
-        service.fault("cdr.by_period", 200, times=None, body=json.dumps({"result": "0", "cdr": records}))
-        table = Path(names["invoice"]("2026-01", again=True))
+    records = [
+        *(record(number, "2026-01-05", "A", user) for number, user in enumerate(("", "u"))),
+        *(record(number, "2026-01-05", owner, "u") for number, owner in enumerate(("(none)", None), 2)),
+        record(4, "2026-02-01", "A", "u", "abc"),
+    ]
+    service.fault("cdr.by_period", 200, times=None, body=json.dumps({"result": "0", "cdr": records}))
+    table = Path(names["invoice"]("2026-01", again=True))
     found = {line["customer"]: line["users"] for line in csv.DictReader(table.read_text("utf-8-sig").splitlines())}
     assert found == {"A": "1", "'(none)": "1", "(none)": "1"}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,9 +28,10 @@ from videoapi.creation.references import JobReferences, variants, with_location
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
-from videoapi.errors import ConfigurationError, ValidationError
+from videoapi.errors import ConfigurationError, NotFound, ValidationError
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
+from videoapi.pipeline.clock import LoopClock
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.envelope import parse
 from videoapi.protocol.outcome import Outcome
@@ -40,6 +40,9 @@ from videoapi.protocol.types import Verdict
 MOST_DOUBTS: Final = 1000
 """How many creates may be in doubt before the run settles them, and only then reads on."""
 _AUDITS: Final = 2
+_EXISTS: Final = "To give that room another name, update its name alone; otherwise use another key."
+_GONE: Final = "It was deleted since. Use another key."
+_UNREADABLE: Final = "It cannot be read now. If it was renamed, repeat the run."
 _LEASES: Final = Leases()
 Emit = Callable[[BulkOutcome], Awaitable[None]]
 
@@ -74,6 +77,7 @@ class CreateJob(Job):
         self._check_prefix = references.self_check_prefix
         self._check = SelfCheckRoom(creator, pipeline, references.self_check_prefix, self._note_check)
         self._rooms = AcknowledgedRooms(references.prefix)
+        self._clock = LoopClock()
         self._ending = contextlib.ExitStack()
         self._report = BulkReport()
         self._patience = Patience()
@@ -157,9 +161,6 @@ class CreateJob(Job):
         except Exception:
             # The failure of its item.
             return None
-
-    def _clock(self) -> float:
-        return asyncio.get_running_loop().time()
 
     async def _note_check(self, reference: str) -> None:
         if self._journal is not None:
@@ -250,9 +251,10 @@ class CreateJob(Job):
         is_named_so = entry.identity in ("", identity_hash(item))
         taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
         is_same = is_named_so and compared == spec
-        room = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
+        read = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
+        room = read if isinstance(read, Room) else None
         if not is_named_so and (room is None or room.name is None or room.owner_ref is None):
-            return _another_room(item, room_id, is_read=False)
+            return _another_room(item, room_id, _GONE if isinstance(read, NotFound) else _UNREADABLE)
         if taken_over:
             # An earlier run may have reported another room of this create.
             self._inherited.add(reference_of(item))
@@ -288,13 +290,14 @@ class CreateJob(Job):
                 room = listed.room
         return self._made(item, listed.room_id, room, changed)
 
-    async def _fetched(self, room_id: str) -> Room | None:
-        """Return a room that the journal knows; None if it is gone or cannot be read now."""
-        with contextlib.suppress(Exception):
+    async def _fetched(self, room_id: str) -> Room | Exception | None:
+        """Return a room that the journal knows, or why it cannot be read now; None if the run ends first."""
+        try:
             reading = self._pipeline.run(get_room(self._pipeline, room_id))
             room: Room | None = await self._patience.unless_stopped(reading)
-            return room
-        return None
+        except Exception as error:
+            return error
+        return room
 
     # While sending
 
@@ -486,12 +489,7 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
             doubt.create, doubt.later = given_up(doubt.create), error
 
 
-def _another_room(item: BulkItem, room_id: str, *, is_read: bool = True) -> BulkOutcome:
-    advice = (
-        "To give that room another name, update its name alone; otherwise use another key."
-        if is_read
-        else "It cannot be read now. If it was renamed, repeat the run."
-    )
+def _another_room(item: BulkItem, room_id: str, advice: str = _EXISTS) -> BulkOutcome:
     error = ValidationError(
         f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. {advice}",
         field="key",

@@ -164,9 +164,7 @@ class BulkRun(Generic[S]):
         If the wait is cancelled, the run is cancelled too, and has ended when this raises.
         """
         try:
-            # One that has ended may be of an event loop that has, too.
             if not task.done():
-                _must_be_of_this_loop(task)
                 await asyncio.wait([task])
         except asyncio.CancelledError:
             self._abandoned = True
@@ -183,7 +181,11 @@ class BulkRun(Generic[S]):
         """Stop sending, wait for the requests in flight, and keep their outcomes in `report`.
 
         Called by `progress=` or by the iterator of the inputs, it only stops the run, which waits for both.
+
+        Raises:
+            ConfigurationError: If the run belongs to another event loop and has not ended; it goes on.
         """
+        self._check_loop()
         self._sender.stop()
         current = asyncio.current_task()
         if current in self._working or current is self._inputs.task or (current is not None and current is self._task):
@@ -205,11 +207,18 @@ class BulkRun(Generic[S]):
     def _start(self) -> None:
         if self._left:
             raise ConfigurationError("This run is over.")
+        self._check_loop()
         if self._task is None:
             self._pipeline.pool.check()
             self._task = asyncio.get_running_loop().create_task(self._run())
             # Also if it is cancelled before it begins.
             self._task.add_done_callback(lambda _: self._end())
+
+    def _check_loop(self) -> None:
+        task = self._task
+        # One that has ended may be of an event loop that has, too.
+        if task is not None and not task.done() and task.get_loop() is not asyncio.get_running_loop():
+            raise ConfigurationError("The run belongs to another event loop. Close it there.")
 
     # The run
 
@@ -462,11 +471,6 @@ class BulkRun(Generic[S]):
                 return
             if outcome is not None:
                 self.report.keep(outcome)
-
-
-def _must_be_of_this_loop(task: asyncio.Task[None]) -> None:
-    if task.get_loop() is not asyncio.get_running_loop():
-        raise ConfigurationError("The run belongs to another event loop. Close it there.")
 
 
 def _not_sent(prepared: BulkItem | BulkOutcome, error: VideoAPIError | None) -> BulkOutcome:

@@ -167,10 +167,10 @@ class Sender:
         """Return whether nothing more may be sent."""
         # Only what waits to be sent counts: neither a slow source of inputs nor a settle time is a refusal.
         # Nor is a wait for the account's own rate: with a rate, only a pause counts, and the next refusal.
-        account = self._pipeline.account
         if self._fence is not None and not self._fence.stands():
             self.stop(self._fence.error)
         if not self.stopping and self._refused:
+            account = self._pipeline.account
             paused = account.throttle.pause_left() or account.connect.pause_left()
             if paused or not account.gate.rate.interval:
                 self._give_up_in_time()
