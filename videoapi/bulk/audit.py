@@ -84,6 +84,8 @@ class AcknowledgedRooms(ListedRooms):
     async def unseen(self, *, earlier: bool = False) -> list[tuple[int, str]]:
         """Return index and ID of the rooms that were not seen, by index; with `earlier`, only those of other runs."""
         found: list[tuple[int, str]] = []
+        if earlier and not self._earlier:
+            return found
         for number, (room_id, index) in enumerate(self._all(), 1):
             if not _is_marked(self._seen, index) and (not earlier or _is_marked(self._earlier, index)):
                 found.append((index, room_id))
@@ -193,7 +195,7 @@ class Audit:
     async def _find_missing(self, unlisted: list[tuple[int, str]]) -> bool:
         """Request each acknowledged room that the list lacks; return whether each of them is known to be gone."""
         gone, known = await rooms_gone(self._creator, self._pipeline, unlisted)
-        outcomes = {outcome.index: outcome for outcome in self._report.made}
+        outcomes = {outcome.index: outcome for outcome in self._report.made} if gone else {}
         for index, room_id in gone:
             outcome = outcomes.get(index) or BulkOutcome(index=index, status="created", room_id=room_id)
             self._report.missing.append(outcome)

@@ -37,25 +37,28 @@ class CompactMap:
 
     def get(self, key: bytes) -> int | None:
         """Return the value of a key, or None."""
-        bucket = self._buckets.get(zlib.crc32(key) % _BUCKETS)
-        if bucket is None:
-            return None
-        at = bucket.find(key)
-        while at >= 0 and at % (_KEY + _VALUE):
-            at = bucket.find(key, at + 1)
+        bucket = self._buckets.get(zlib.crc32(key) % _BUCKETS, b"")
+        at = _place(bucket, key)
         return None if at < 0 else int.from_bytes(bucket[at + _KEY : at + _KEY + _VALUE], "little")
 
     def add(self, key: bytes, value: int) -> bool:
         """Add an entry, and return whether the key is new; an entry that exists is kept."""
-        if self.get(key) is not None:
-            return False
         number = zlib.crc32(key) % _BUCKETS
         bucket = self._buckets.get(number)
         if bucket is None:
             bucket = self._buckets[number] = bytearray()
+        elif _place(bucket, key) >= 0:
+            return False
         bucket += key + value.to_bytes(_VALUE, "little")
         self._size += 1
         return True
+
+
+def _place(bucket: bytes | bytearray, key: bytes) -> int:
+    at = bucket.find(key)
+    while at >= 0 and at % (_KEY + _VALUE):
+        at = bucket.find(key, at + 1)
+    return at
 
 
 class SeenKeys:

@@ -239,7 +239,8 @@ class Journal:
             ConfigurationError: If it cannot be written; the create must not be sent.
         """
         self._check_open()
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        assert loop is not None
         intent = _Intent(reference, identity, spec, again, loop.create_future())
         self._next.intents.append(intent)
         if len(self._next.intents) == 1:
@@ -403,9 +404,7 @@ class Journal:
             database.execute(_LEARN, (self._last, self._job))
             if batch.ends:
                 self._write_ends(database, batch.ends)
-            if batch.intents:
-                self._write_intents(database, batch.intents)
-            last = _last_row(database)
+            last = self._write_intents(database, batch.intents) if batch.intents else _last_row(database)
             withdrawn = [intent.reference for intent in batch.withdrawn if intent.written]
             if withdrawn:
                 self._write_ends(database, [(reference, "not_sent", None, None, None) for reference in withdrawn])
@@ -439,7 +438,8 @@ class Journal:
             (row,) = known or database.execute(query, (self._job, reference)).fetchone()
         return row
 
-    def _write_intents(self, database: sqlite3.Connection, intents: list[_Intent]) -> None:
+    def _write_intents(self, database: sqlite3.Connection, intents: list[_Intent]) -> int:
+        """Write the intents of new creates; return the last row of the file."""
         earlier = self._entries(database, [intent.reference for intent in intents])
         new = intents
         if earlier:
@@ -450,9 +450,11 @@ class Journal:
             new = [intent for intent in intents if intent.result is None]
         written = json.dumps([(intent.reference, intent.identity, intent.spec) for intent in new])
         database.execute(_INTEND, (self._job, written))
-        for row, intent in enumerate(new, _last_row(database) - len(new) + 1):
+        last = _last_row(database)
+        for row, intent in enumerate(new, last - len(new) + 1):
             intent.written = True
             self._rows[intent.reference] = row
+        return last
 
     def _connect(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _OLDEST:
