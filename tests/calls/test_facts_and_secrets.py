@@ -49,6 +49,7 @@ from videoapi import (
     VideoAPIError,
     VideoClient,
 )
+from videoapi.sandbox import Sandbox
 from videoapi.transport.connector import Connector
 
 pytestmark = pytest.mark.slow
@@ -440,6 +441,17 @@ async def test_retry_after_a_lost_connection_names_the_cause(caplog: pytest.LogC
     assert f"127.0.0.1:{port}" in line
     assert system_text(errno.ECONNREFUSED) in line
     assert line.endswith("attempt 2 of 2")
+
+
+async def test_retry_of_a_self_check_room_is_logged_at_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "videoapi")
+    with Sandbox().in_thread() as sandbox:
+        sandbox.fault("rooms.create", "drop_before")
+        sandbox.fault("rooms.create", 500)
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.1) as client:
+            await client.rooms.create(name="Stand-up", on_unknown="resend")
+    (line,) = logged(caplog, logging.INFO)
+    assert re.fullmatch(r"the self-check room was not created \(HTTP 500\); trying again in \d\.\d s", line)
 
 
 def broken_then(status: int, body: dict[str, Any]) -> Callable[[Link], Awaitable[None]]:

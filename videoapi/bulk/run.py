@@ -183,7 +183,7 @@ class BulkRun(Generic[S]):
         Called by `progress=` or by the iterator of the inputs, it only stops the run, which waits for both.
 
         Raises:
-            ConfigurationError: If the run belongs to another event loop and has not ended; it goes on.
+            ConfigurationError: If the run belongs to another event loop and has not ended. It continues.
         """
         self._check_loop()
         self._sender.stop()

@@ -15,6 +15,7 @@ from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import jitter
+from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.types import Verdict
 
@@ -88,22 +89,26 @@ class SelfCheckRoom:
         memory, clock = self._creator.memory, self._pipeline.retries.clock
         pipeline = patience.applied_to(self._pipeline)
         tries, began = 0, clock.now()
+        outcome: Outcome | None = None
         while not self._useless and any(memory.oldest_for(form) is None for form in forms):
             if (patience.paid or tries) and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
-            if tries:
-                await patience.sleep(pipeline, jitter(_BASE, _CAP, tries, clock.random()))
+            if outcome is not None:
+                cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
+                wait = jitter(_BASE, _CAP, tries, clock.random())
+                log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
+                await patience.sleep(pipeline, wait)
             if patience.stopping() or (tries and 0 < patience.give_up_after < clock.now() - began):
                 return
             tries += 1
-            verdict = await self._create(pipeline)
-            self._rejections += verdict is Verdict.REJECTED
-            if verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
+            outcome = await self._create(pipeline)
+            self._rejections += outcome.verdict is Verdict.REJECTED
+            if outcome.verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
                 # If the service alters the reference, this room proves nothing, nor would the next.
                 self._useless = any(memory.oldest_for(form) is None for form in forms)
                 return
 
-    async def _create(self, pipeline: Pipeline) -> Verdict:
+    async def _create(self, pipeline: Pipeline) -> Outcome:
         reference = new_self_check_reference(self._prefix)
         if self._before is not None:
             await self._before(reference)
@@ -117,7 +122,7 @@ class SelfCheckRoom:
             self._rooms.add(outcome.value.room_id)
             self._creator.memory.note_temporary(outcome.value.room_id)
         self._unknown = unknown or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
-        return outcome.verdict
+        return outcome
 
     async def delete(self, patience: Patience) -> bool:
         """Delete the rooms; return whether none is left. A service that hangs delays the run's end only briefly."""
