@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 
 _BUCKETS: Final = 256
-_HIGH: Final = 0xFFFFFFFF
+_ID_BITS: Final = 20
+_CONTENT: Final = (1 << 64 - _ID_BITS) - 2
 _MANY: Final = 1_000
 _HAS_ID: Final = 1
 
@@ -25,14 +26,15 @@ Raw = bytes | msgspec.Raw
 def digests(identities: Iterable[str | None], raws: Iterable[Raw]) -> list[int]:
     """Return 64 bits per row that identify it within this process.
 
-    The lowest bit says whether the row has an ID. If it has one, the upper half is the hash of the ID,
-    so that a row that has changed differs from one that has disappeared.
+    The lowest bit says whether the row has an ID. If it has one, the highest 20 bits are of the hash of the ID,
+    so that a row that has changed differs from one that has disappeared. The others are of the content: rows with
+    one ID are distinguished by these alone.
     """
     # In one pass over a block, because this runs for each row of a stream.
     return [
         hash(bytes(raw)) & 0xFFFFFFFF_FFFFFFFE
         if identity is None
-        else (hash(identity) & _HIGH) << 32 | (hash(bytes(raw)) & 0xFFFFFFFE) | _HAS_ID
+        else (hash(identity) << 64 - _ID_BITS) & 0xFFFFFFFF_FFFFFFFF | hash(bytes(raw)) & _CONTENT | _HAS_ID
         for identity, raw in zip(identities, raws, strict=True)
     ]
 
@@ -140,5 +142,5 @@ def have_changed(missing: RowSet, present: RowSet) -> bool:
         return False
     if count > _MANY or not all(one & _HAS_ID for one in missing):
         return True
-    ids = {one >> 32 for one in missing}
-    return any(one & _HAS_ID and one >> 32 in ids for one in present)
+    ids = {one >> 64 - _ID_BITS for one in missing}
+    return any(one & _HAS_ID and one >> 64 - _ID_BITS in ids for one in present)
