@@ -28,7 +28,7 @@ from videoapi.creation.references import JobReferences, variants, with_location
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
-from videoapi.errors import ConfigurationError, NotFound, ValidationError
+from videoapi.errors import ConfigurationError, NotFound, ValidationError, VideoAPIError
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.clock import LoopClock
@@ -310,6 +310,11 @@ class CreateJob(Job):
     def unsettled(self) -> bool:
         """Whether any create is in doubt."""
         return bool(self._doubts)
+
+    @property
+    def failure(self) -> VideoAPIError | None:
+        """Why nothing can be proven: the service has created no room for as long as the run tries."""
+        return self._check.failure
 
     def in_doubt(self, item: BulkItem) -> bool:
         """Return whether an item is unresolved."""

@@ -250,6 +250,8 @@ class BulkRun(Generic[S]):
                 await self._pass()
                 while job is not None and job.unsettled:
                     await job.settle(self._emit, self._absent)
+                    if job.failure is not None and not self._inputs.exhausted:
+                        self._sender.stop(job.failure)
                     await self._pass()
                 while self._absent:
                     await self._emit(_not_sent_again(self._absent.popleft(), self.report.stopped))

@@ -382,7 +382,7 @@ class Creator:
             await check.ensure(forms, patience)
             await self.wait_for_proof(pipeline, sent_at, forms, patience, f"{len(waiting):,} creates in doubt")
             scan = await self._scan_for(pipeline, waiting, resend, patience)
-            if scan.contradiction or scan.error is not None:
+            if scan.contradiction or scan.error is not None or check.failure is not None:
                 break
             if all(doubt.later is not None for doubt in waiting if doubt.create.step is Step.SCAN):
                 # Of each that is left, a room that cannot be read may be the room, and stays so.

@@ -11,10 +11,12 @@ from videoapi.creation.create_request import create_request, new_self_check_refe
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms
+from videoapi.errors import VideoAPIError
 from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import jitter
+from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.types import Verdict
@@ -57,6 +59,9 @@ class SelfCheckRoom:
         self._rooms: set[str] = set()
         self._expected = self._unknown = self._useless = False
         self._rejections = 0
+        self._failing_since: float | None = None
+        self.failure: VideoAPIError | None = None
+        """Why no room could be created, if the patience ended."""
 
     @property
     def adopted(self) -> bool:
@@ -78,7 +83,10 @@ class SelfCheckRoom:
         self._expected = True
 
     async def ensure(self, forms: set[bool], patience: Patience) -> None:
-        """Create a room unless every form has a known room; give up when the patience or the retry budget ends."""
+        """Create a room unless every form has a known room; give up when the patience or the retry budget ends.
+
+        Between two rooms that are created, `give_up_after` counts once, from the first attempt that fails.
+        """
         if not patience.paid:
             return await self._ensure(forms, patience)
         # Single creates that wait for proof at the same time need one room, not one each.
@@ -88,27 +96,31 @@ class SelfCheckRoom:
     async def _ensure(self, forms: set[bool], patience: Patience) -> None:
         memory, clock = self._creator.memory, self._pipeline.retries.clock
         pipeline = patience.applied_to(self._pipeline)
-        tries, began = 0, clock.now()
-        outcome: Outcome | None = None
+        tries = 0
         while not self._useless and any(memory.oldest_for(form) is None for form in forms):
             if (patience.paid or tries) and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
-            if outcome is not None:
-                cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
-                wait = jitter(_BASE, _CAP, tries, clock.random())
-                log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
-                await patience.sleep(pipeline, wait)
-            if patience.stopping() or (tries and 0 < patience.give_up_after < clock.now() - began):
+            if patience.stopping():
                 return
+            began = clock.now()
+            request, outcome = await self._create(pipeline)
             tries += 1
-            outcome = await self._create(pipeline)
             self._rejections += outcome.verdict is Verdict.REJECTED
             if outcome.verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
                 # If the service alters the reference, this room proves nothing, nor would the next.
                 self._useless = any(memory.oldest_for(form) is None for form in forms)
+                self._failing_since = self.failure = None
                 return
+            self._failing_since = began if self._failing_since is None else self._failing_since
+            if 0 < patience.give_up_after < clock.now() - self._failing_since:
+                self.failure = error_from_outcome(request, outcome)
+                return
+            cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
+            wait = jitter(_BASE, _CAP, tries, clock.random())
+            log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
+            await patience.sleep(pipeline, wait)
 
-    async def _create(self, pipeline: Pipeline) -> Outcome:
+    async def _create(self, pipeline: Pipeline) -> tuple[Request, Outcome]:
         reference = new_self_check_reference(self._prefix)
         if self._before is not None:
             await self._before(reference)
@@ -122,7 +134,7 @@ class SelfCheckRoom:
             self._rooms.add(outcome.value.room_id)
             self._creator.memory.note_temporary(outcome.value.room_id)
         self._unknown = unknown or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
-        return outcome
+        return request, outcome
 
     async def delete(self, patience: Patience) -> bool:
         """Delete the rooms; return whether none is left. A service that hangs delays the run's end only briefly."""
