@@ -22,6 +22,7 @@ from videoapi import (
     Send,
     ValidationError,
     VideoClient,
+    reference_for,
 )
 from videoapi.bulk import BulkReport
 from videoapi.sandbox import Sandbox
@@ -311,6 +312,24 @@ class TestChangedSpecs:
         (outcome,) = (await run(sandbox, [before], **kept)).failures
         assert "To give that room another name" in str(outcome.error)
         assert list(own_rooms(sandbox)) == [room_id]
+
+    @JOURNALS
+    @pytest.mark.parametrize("owner_ref", [None, "team-1"])
+    async def test_room_created_under_the_reference_of_a_key_is_that_of_its_job(
+        self, sandbox: Sandbox, kept: dict[str, Any], owner_ref: str | None, journal: bool
+    ) -> None:
+        given = [RoomSpec(f"Room {number}", owner_ref, key=number) for number in range(8)]
+        async with client_of(sandbox) as client:
+            for spec in given:
+                reference = reference_for("j", spec.key)
+                await client.rooms.create(name=spec.name, owner_ref=owner_ref, reference=reference)
+        before = set(own_rooms(sandbox))
+
+        report = await run(sandbox, given, **kept)
+
+        assert {outcome.room_id for outcome in report.made} == before
+        assert not any(outcome.changed for outcome in report.made)
+        assert set(own_rooms(sandbox)) == before
 
     async def test_room_that_was_deleted_is_not_that_of_a_renamed_spec(self, sandbox: Sandbox, tmp_path: Path) -> None:
         kept = {"journal": tmp_path / "journal"}

@@ -221,6 +221,6 @@ class TestProof:
         again = await run_job(sandbox, keyed(1), dedupe="delete", **kept)
 
         assert len(again.duplicates) == 1
-        assert set(own_rooms(sandbox)) == {outcome.room_id for outcome in again.made}
-        if journal:
-            assert again.made[0].room_id == first.made[0].room_id
+        assert first.made[0].room_id in own_rooms(sandbox)
+        # Without a journal, this run does not know which of the two rooms the first one has reported.
+        assert len(again.removed) == (1 if journal else 0)

@@ -274,9 +274,8 @@ class CreateJob(Job):
         identity = row_of(listed)[1]
         compared = spec_hash(item) if change is Change.NONE else ""
         self._write(item, "created", listed.room_id, identity=identity, spec=TAKEN_OVER + compared)
-        if self._journal is not None:
-            # An earlier run may have reported another room of this create.
-            self._inherited.add(reference_of(item))
+        # An earlier run may have reported another room of this create.
+        self._inherited.add(reference_of(item))
         if change is Change.IDENTITY:
             return _another_room(item, listed.room_id)
         return self._shown(item, listed, change is Change.CONTENT)
@@ -460,7 +459,7 @@ class CreateJob(Job):
                     self._check.adopt(room)
 
     def _may_delete_surplus(self, reference: str) -> bool:
-        """Return whether surplus rooms are deleted: not those of a create that a killed run may have reported."""
+        """Return whether surplus rooms are deleted: not those of a create that an earlier run may have reported."""
         return self._options.dedupe and not any(form in self._inherited for form in variants(reference))
 
     async def _audit_settled(self, audit: Audit) -> None:

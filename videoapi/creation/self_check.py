@@ -11,12 +11,11 @@ from videoapi.creation.create_request import create_request, new_self_check_refe
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms
-from videoapi.errors import VideoAPIError
+from videoapi.errors import CallTimeout, VideoAPIError
 from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.backoff import jitter
-from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.types import Verdict
@@ -103,7 +102,7 @@ class SelfCheckRoom:
             if patience.stopping():
                 return
             began = clock.now()
-            request, outcome = await self._create(pipeline)
+            outcome = await self._create(pipeline)
             tries += 1
             self._rejections += outcome.verdict is Verdict.REJECTED
             if outcome.verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
@@ -112,15 +111,20 @@ class SelfCheckRoom:
                 self._failing_since = self.failure = None
                 return
             self._failing_since = began if self._failing_since is None else self._failing_since
-            if 0 < patience.give_up_after < clock.now() - self._failing_since:
-                self.failure = error_from_outcome(request, outcome)
-                return
             cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
+            if 0 < patience.give_up_after < clock.now() - self._failing_since:
+                limit = f"{patience.give_up_after:g} s (give_up_after)"
+                self.failure = CallTimeout(
+                    f"No self-check room could be created within {limit}; the last attempt: {cause}.",
+                    status=outcome.status,
+                    retryable=True,
+                )
+                return
             wait = jitter(_BASE, _CAP, tries, clock.random())
             log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
             await patience.sleep(pipeline, wait)
 
-    async def _create(self, pipeline: Pipeline) -> tuple[Request, Outcome]:
+    async def _create(self, pipeline: Pipeline) -> Outcome:
         reference = new_self_check_reference(self._prefix)
         if self._before is not None:
             await self._before(reference)
@@ -134,7 +138,7 @@ class SelfCheckRoom:
             self._rooms.add(outcome.value.room_id)
             self._creator.memory.note_temporary(outcome.value.room_id)
         self._unknown = unknown or (outcome.may_have_executed and outcome.verdict is not Verdict.DONE)
-        return request, outcome
+        return outcome
 
     async def delete(self, patience: Patience) -> bool:
         """Delete the rooms; return whether none is left. A service that hangs delays the run's end only briefly."""
