@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from history.lives import Plan, live
 from support.jobs import LONG, SETTLE, abandon_job, check_rooms, client_of, created, keyed, name_of, own_rooms, run_job
 
 from videoapi import (
+    CallTimeout,
     CreateOutcomeUnknown,
     Outcome,
     Request,
@@ -248,6 +249,75 @@ class TestSelfCheckRooms:
         assert all(isinstance(result, VideoAPIError) for result in results)
         checks = sandbox.ledger.requests("rooms.create") - 20
         assert checks <= 20, f"{checks} more creates arrived"
+
+
+    @JOURNALS
+    @pytest.mark.parametrize("job_id", [None, "j"], ids=["without job", "with job"])
+    async def test_run_gives_up_once_on_making_one(
+        self, sandbox: Sandbox, kept: dict[str, Any], job_id: str | None, journal: bool
+    ) -> None:
+        sandbox.fault("rooms.create", "drop_before", times=None)
+        options = {**kept, "job_id": job_id} if job_id else {}
+        async with client_of(sandbox) as client:
+            report = await client.rooms.create_many(keyed(1), give_up_after=0.4, audit=False, **options)
+
+        assert report.counts == {"unknown": 1}
+        assert report.stopped is None
+        # One before and one after the wait; a resumed job has looked before.
+        assert sandbox.ledger.requests("rooms.list") <= 5
+
+    async def test_run_that_can_make_none_reads_no_further(self, sandbox: Sandbox) -> None:
+        sandbox.fault("rooms.create", "status", status=503, times=None)
+        read = 0
+
+        def given() -> Iterator[RoomSpec]:
+            nonlocal read
+            for spec in keyed(2_100):
+                read += 1
+                yield spec
+
+        async with client_of(sandbox) as client:
+            report = await client.rooms.create_many(given(), give_up_after=0.3, audit=False)
+
+        assert isinstance(report.stopped, CallTimeout)
+        assert "within 0.3 s (give_up_after); the last attempt: HTTP 503." in str(report.stopped)
+        assert report.counts == {"unknown": read}
+        assert 1_000 <= read < 1_100
+
+    async def test_creates_in_doubt_are_those_that_wait(self, sandbox: Sandbox) -> None:
+        sandbox.plan([*["drop_after"] * 5, "drop_before"])
+        waiting: list[int] = []
+
+        async def watch(report: BulkReport) -> None:
+            while not report.settles_at:
+                await asyncio.sleep(0.01)
+            waiting.append(report.in_doubt)
+
+        async with client_of(sandbox) as client:
+            await client.rooms.create(name="known")
+            outcomes = client.rooms.create_each(keyed(6), concurrency=1)
+            watching = asyncio.create_task(watch(outcomes.report))
+            async with outcomes:
+                assert [outcome.status async for outcome in outcomes] == ["created"] * 6
+            await watching
+
+        assert waiting == [1]
+
+    @JOURNALS
+    async def test_run_whose_client_is_closed_while_it_looks_back_is_stopped(
+        self, sandbox: Sandbox, kept: dict[str, Any], journal: bool
+    ) -> None:
+        await abandon_job(sandbox, keyed(1), {}, **kept)
+        for path in kept.values():
+            path.unlink()
+        async with client_of(sandbox, settle=LONG) as client:
+            running = asyncio.create_task(client.rooms.create_many(keyed(1), job_id="j", **kept))
+            while not client.stats().settling:
+                await asyncio.sleep(0.01)
+            await client.aclose()
+            report = await running
+
+        assert "closed" in str(report.stopped)
 
 
 class TestUnreadableLists:

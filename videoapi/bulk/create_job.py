@@ -11,13 +11,13 @@ import attrs
 
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
-from videoapi.bulk.journal_rows import entry_of, identity_hash, reference_of, row_of, spec_hash
+from videoapi.bulk.journal_rows import entry_of, identity_hash, reference_of, row_of, rows_of, spec_hash
 from videoapi.bulk.lease import Fence, Lease, Leases, idle_of, is_fresh
 from videoapi.bulk.look_back import Findings, LookBack
 from videoapi.bulk.outcome import BulkOutcome
 from videoapi.bulk.report import BulkReport
 from videoapi.bulk.sending import BulkItem, Job, failed
-from videoapi.creation.changes import Change, change_of
+from videoapi.creation.changes import Change, change_in_json
 from videoapi.creation.create_request import check_start_of
 from videoapi.creation.creator import Creator
 from videoapi.creation.doubts import Doubt
@@ -33,7 +33,6 @@ from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.clock import LoopClock
 from videoapi.pipeline.pipeline import Pipeline
-from videoapi.protocol.envelope import parse
 from videoapi.protocol.outcome import Outcome
 from videoapi.protocol.types import Verdict
 
@@ -141,7 +140,7 @@ class CreateJob(Job):
             if self._earlier is None or self._earlier.is_whole:
                 # All of them: another run may have other inputs.
                 found = self._earlier.rooms if self._earlier is not None else {}
-                await self._journal.take_over([row_of(rooms[0]) for rooms in found.values()])
+                await self._journal.take_over(await rows_of([rooms[0] for rooms in found.values()]))
 
     async def _open_shard(self, lease: Lease, first_key: object, all_keys: Callable[[], Sequence[Any] | None]) -> None:
         # Other shards have self-check rooms, too, which this run must neither use nor delete.
@@ -261,7 +260,7 @@ class CreateJob(Job):
         change = Change.CONTENT if compared and not is_same else Change.NONE
         if room is not None and not is_same:
             # Another body may ask for the same, such as one with "10" for 10.
-            change = _change(item, room.to_json().encode())
+            change = change_in_json(item.request.body, room.to_json().encode())
             if change is Change.IDENTITY:
                 return _another_room(item, room_id)
             if change is Change.NONE:
@@ -270,7 +269,7 @@ class CreateJob(Job):
 
     def _existing(self, item: BulkItem, listed: ListedRoom) -> BulkOutcome:
         """Return the outcome of an item whose room the list shows, and that an earlier run has created."""
-        change = _change(item, listed.raw or b"")
+        change = change_in_json(item.request.body, listed.raw)
         identity = row_of(listed)[1]
         compared = spec_hash(item) if change is Change.NONE else ""
         self._write(item, "created", listed.room_id, identity=identity, spec=TAKEN_OVER + compared)
@@ -314,6 +313,11 @@ class CreateJob(Job):
     def failure(self) -> VideoAPIError | None:
         """Why nothing can be proven: the service has created no room for as long as the run tries."""
         return self._check.failure
+
+    def waits_until(self, moment: float | None, report: BulkReport) -> None:
+        """Show until when the run waits for proof, and for how many creates."""
+        report.settles_at = moment
+        report.in_doubt = sum(doubt.create.step is Step.SCAN for doubt in self._doubts.values())
 
     def in_doubt(self, item: BulkItem) -> bool:
         """Return whether an item is unresolved."""
@@ -502,11 +506,3 @@ def _another_room(item: BulkItem, room_id: str, advice: str = _EXISTS) -> BulkOu
         reference=reference_of(item),
     )
     return attrs.evolve(failed(item, "failed", error), room_id=room_id)
-
-
-def _change(item: BulkItem, room: bytes) -> Change:
-    try:
-        return change_of(parse(item.request.body or b""), parse(room))
-    except (ValueError, RecursionError):
-        # Such as a number of thousands of digits.
-        return Change.NONE

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Iterable
+from typing import Final
 
 from videoapi.bulk.sending import BulkItem
 from videoapi.creation.changes import identity_of
 from videoapi.creation.references import with_location
 from videoapi.creation.scan import ListedRoom
 from videoapi.protocol.envelope import InvalidJSON, parse
+
+_YIELD_EVERY: Final = 500
 
 
 def entry_of(item: BulkItem) -> str:
@@ -24,6 +29,16 @@ def identity_hash(item: BulkItem) -> str:
 def spec_hash(item: BulkItem) -> str:
     """Return a hash of the request body, which shows whether the spec has changed."""
     return hashlib.blake2s(item.request.body or b"{}", digest_size=16).hexdigest()
+
+
+async def rows_of(listed: Iterable[ListedRoom]) -> list[tuple[str, str, str]]:
+    """Return what the journal takes over from listed rooms, without holding the event loop."""
+    rows = []
+    for number, room in enumerate(listed, 1):
+        rows.append(row_of(room))
+        if number % _YIELD_EVERY == 0:
+            await asyncio.sleep(0)
+    return rows
 
 
 def row_of(listed: ListedRoom) -> tuple[str, str, str]:

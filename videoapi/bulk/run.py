@@ -298,14 +298,14 @@ class BulkRun(Generic[S]):
         patience = Patience(
             give_up_after=self._give_up_after,
             stopping=self._sender.must_stop,
-            waits_until=lambda moment: setattr(self.report, "settles_at", moment),
+            waits_until=lambda moment: job.waits_until(moment, self.report),
         )
         try:
             async with asyncio.timeout_at(self._sender.latest):
                 await job.open(self.report, patience, self._first_key(), self._all_keys)
         except VideoAPIError as error:
             of_user_code = isinstance(error, CredentialsUnavailable | UserCodeCancelled)
-            if isinstance(error, ConfigurationError) and not of_user_code:
+            if isinstance(error, ConfigurationError) and not (of_user_code or self._pipeline.timer.closed):
                 raise
             self._sender.stop(error)
             return False

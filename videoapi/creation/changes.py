@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from videoapi.creation.references import DATA_KEY, is_reference, variants
+from videoapi.protocol.envelope import parse
 
 _FLAGS: Final = {"true": "1", "false": "0"}
 
@@ -38,6 +39,15 @@ def change_of(body: Mapping[str, Any], room: Mapping[str, Any]) -> Change:
         return Change.CONTENT
     # Keys that the spec no longer has are a change, too.
     return Change.NONE if _contains(kept, given) and len(kept) == len(given) else Change.CONTENT
+
+
+def change_in_json(body: bytes | None, room: bytes | None) -> Change:
+    """Compare the body of a create with the text of a room, as `change_of` does; unreadable, it has not changed."""
+    try:
+        return change_of(parse(body or b""), parse(room or b""))
+    except (ValueError, RecursionError):
+        # Such as a number of thousands of digits.
+        return Change.NONE
 
 
 def identity_of(name: object, owner_ref: object) -> bytes:
