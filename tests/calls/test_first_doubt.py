@@ -19,6 +19,7 @@ from videoapi import (
     CallStarted,
     CallTimeout,
     ConfigurationError,
+    ConnectionFailed,
     CreateOutcomeUnknown,
     CredentialsUnavailable,
     NotFound,
@@ -866,6 +867,50 @@ async def test_creates_in_a_total_outage_send_few_requests(mode: Any, gap: float
             ended = await at_intervals(gap, lambda number: client.rooms.create(name=str(number), on_unknown=mode))
     assert {type(error) for error in ended} == {CreateOutcomeUnknown}
     assert N <= len(server.requests) <= N + 80
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01], ids=["at once", "10 ms apart"])
+async def test_creates_that_fail_while_the_list_is_fine_share_its_reads(gap: float) -> None:
+    async def script(link: Link) -> None:
+        while (await link.request()).method == "GET":
+            link.answer(200, {"result": 0, "rooms": []})
+        link.close()
+
+    async with serve(script) as server:
+        async with client_for(server.base_url, retry=PATIENT, timeout=6) as client:
+            ended = await at_intervals(gap, lambda number: client.rooms.create(name=str(number)))
+    assert {type(error) for error in ended} == {CreateOutcomeUnknown}
+    assert len(server.requests) <= N + 80
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01], ids=["at once", "10 ms apart"])
+async def test_streams_whose_bodies_are_all_cut_send_few_requests(gap: float) -> None:
+    async def script(link: Link) -> None:
+        await link.request()
+        link.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result":0,"rooms":[')
+        await link.drain()
+        link.close()
+
+    async with serve(script) as server, client_for(server.base_url, retry=PATIENT) as client:
+        ended = await at_intervals(gap, lambda number: client.rooms.list().to_list())
+    assert {type(error) for error in ended} == {ConnectionFailed}
+    assert len(server.requests) <= N + 50
+
+
+async def test_stream_earns_what_its_retries_cost_when_its_body_ends() -> None:
+    async def script(link: Link) -> None:
+        await link.request()
+        if link.number % 2:
+            link.send(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"result":0,"rooms":[')
+            await link.drain()
+        else:
+            link.answer(200, {"result": 0, "rooms": []})
+        link.close()
+
+    async with serve(script) as server, client_for(server.base_url, retry=RetryPolicy(base=0)) as client:
+        for _ in range(60):
+            await client.rooms.list().to_list()
+        assert client.stats().retry_budget_left == 500
 
 
 async def test_creates_of_several_clients_in_an_outage_send_few_requests() -> None:

@@ -250,7 +250,6 @@ class TestSelfCheckRooms:
         checks = sandbox.ledger.requests("rooms.create") - 20
         assert checks <= 20, f"{checks} more creates arrived"
 
-
     @JOURNALS
     @pytest.mark.parametrize("job_id", [None, "j"], ids=["without job", "with job"])
     async def test_run_gives_up_once_on_making_one(

@@ -131,12 +131,17 @@ class _Batch:
             self.failed.append((pipeline.retries, pipeline.options, reading))
 
 
+_APART: Final = 0.25
+"""The least time between two reads for single creates, in seconds."""
+
+
 class ListReader:
     """The reader of one account's room list: one read at a time, shared by all that wait for it."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._next = _Batch()
+        self._again_at = 0.0
 
     async def read(
         self,
@@ -158,6 +163,11 @@ class ListReader:
         try:
             reading = batch.result_for(pipeline)
             if reading is None:
+                clock = asyncio.get_running_loop().time
+                if batch.paid and (wait := self._again_at - clock()) > 0:
+                    # Single creates that are lost one after the other share reads, too.
+                    await pipeline.sleep(wait)
+                self._again_at = clock() + _APART
                 # Calls from now on wait for the next read. If this one is cancelled, the next waiting
                 # call reads for the same batch.
                 if self._next is batch:

@@ -20,14 +20,16 @@ from videoapi.pipeline.shared_gate import SharedGate
 from videoapi.protocol.types import Verdict
 
 _CAPACITY: Final = 500.0
-_COSTS: Final = {Verdict.UNKNOWN: 10.0, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
+BODY_COST: Final = 10.0
+"""What a retry costs after a body that broke off."""
+_COSTS: Final = {Verdict.UNKNOWN: BODY_COST, Verdict.NOT_SENT: 10.0, Verdict.THROTTLED: 5.0}
 
 
 class RetryBudget:
     """The retry budget of an account: in a total outage, N calls send at most N + 50 requests.
 
     It holds 500. A retry costs 10, or 5 after HTTP 429. A success at the first attempt refunds 1, a
-    success after retries what the last retry cost.
+    success after retries what the last retry cost. A stream succeeds when its body has ended.
     """
 
     __slots__ = ("_left",)
@@ -80,9 +82,10 @@ class AccountState:
         """The account's pause after HTTP 429."""
         return self.gate.throttle
 
-    def succeeded(self, began: float, last_cost: float) -> None:
-        """Record a success: refund the last retry, end the pauses."""
-        self.budget.succeeded(last_cost)
+    def succeeded(self, began: float, last_cost: float | None) -> None:
+        """Record a success: end the pauses, and refund the last retry unless its cost is None."""
+        if last_cost is not None:
+            self.budget.succeeded(last_cost)
         throttle = self.gate.throttle
         if throttle.closed:
             throttle.resume(began)

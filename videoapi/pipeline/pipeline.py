@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import attrs
 
 from videoapi.errors import ConfigurationError, VideoAPIError
-from videoapi.pipeline.accounts import AccountState
+from videoapi.pipeline.accounts import BODY_COST, AccountState
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.cancellation import UserCodeCancelled
 from videoapi.pipeline.middleware import Middleware, chain, checked
@@ -387,6 +387,10 @@ class Pipeline:
         self.retries.reporter.retrying(request, outcome, attempt, step.delay)
         await self.sleep(step.delay)
         return True
+
+    def read_ended(self, *, retried: bool) -> None:
+        """Record that the body of a read has ended; its last retry is refunded."""
+        self.account.budget.succeeded(BODY_COST if retried else 0.0)
 
     def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:
         """Return the error of a failed outcome."""

@@ -129,7 +129,8 @@ class Retries:
                 outcome = attrs.evolve(outcome, waited=began - waits_from)
             step: Retry | GiveUp = FINAL
             if outcome.classification.verdict is Verdict.DONE:
-                account.succeeded(began, spent)
+                # A stream earns nothing before its body has ended.
+                account.succeeded(began, None if request.stream else spent)
             else:
                 unknown += verdict is Verdict.UNKNOWN
                 self._update_gates(account, credentials.app_id, outcome, began)
