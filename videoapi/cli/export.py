@@ -24,7 +24,7 @@ from videoapi.cli.terminal import counted, for_people, print_command, print_json
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.redaction import text_without_secrets
+from videoapi.models.redaction import text_without_secrets, without_secrets
 from videoapi.models.rooms import Room
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
@@ -346,7 +346,7 @@ def _unreadable(rejected: Any) -> dict[str, Any]:
 
 def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
     try:
-        shown = json.dumps(record.to_dict())[:_SHOWN]
+        shown = json.dumps(without_secrets(record.to_dict()))[:_SHOWN]
     except Exception:
         shown = None
     reason = f"cannot be written: {type(error).__name__}: {error}"
