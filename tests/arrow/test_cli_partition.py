@@ -18,6 +18,7 @@ from click.testing import Result
 from pyarrow import parquet
 from support.exported import contents
 
+from videoapi.arrow.data_set import DataSet
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -84,6 +85,16 @@ def test_full_disk_is_named_with_its_file(cli: Cli, folder: Path, monkeypatch: p
     (folder / "data" / "cdr-2026-01-05.parquet").unlink()
     monkeypatch.setattr(os, "fsync", full)
     assert "No space left on device: data/cdr-2026-01-05.parquet" in export(cli, "data", code=1).stderr
+
+
+def test_disk_that_is_full_at_the_manifest_leaves_files_to_continue(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(data_set: DataSet) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(DataSet, "write_manifest", full)
+    assert "31 files are complete in data. To continue, repeat" in export(cli, "data", code=1).stderr
 
 
 def test_records_without_a_readable_date_have_files_of_their_own(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from videoapi.arrow import ARCHIVE_SCHEMA, ROOM_SCHEMA, SCHEMA
 from videoapi.arrow.columns import archive_columns, call_columns, room_columns
-from videoapi.cli.redaction import record_fields, room_fields
+from videoapi.cli.redaction import shown_fields
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.column_records import ColumnDecoder
-from videoapi.models.redaction import room_without_secrets, text_without_secrets
+from videoapi.models.redaction import text_without_secrets, without_secrets
 from videoapi.models.rooms import Room
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "cdr"
@@ -50,8 +50,8 @@ def assert_agrees(fields: Sequence[Any]) -> list[dict[str, Any]]:
     for text in fields:
         model = RecordDecoder(CallRecord, extra=False).decode(json.dumps(text).encode())
         expected.append({name: in_milliseconds(value) for name, value in model.flat().items()})
-        expected[-1]["room_details"] = model.room.room_details and room_without_secrets(model.room.room_details)
-        expected[-1]["stats_quality"] = model.stats_quality
+        expected[-1]["room_details"] = without_secrets(model.room.room_details, is_room=True)
+        expected[-1]["stats_quality"] = without_secrets(model.stats_quality)
     for records in decoded_in_each_way(fields):
         batch = call_columns(records)
         batch.validate(full=True)
@@ -207,12 +207,32 @@ def test_telephone_secrets_within_settings_are_masked_too() -> None:
     for records in [*decoded_in_each_way([fields]), [CallRecord.from_dict(fields)]]:
         (row,) = call_columns(records).to_pylist()
         assert json.loads(row["room_details"]) == {"settings": {**settings, "sip": {"enabled": True, "pin": "***"}}}
-    (row,) = room_columns([Room.from_dict({"room_id": "r", "settings": settings})]).to_pylist()
+    room = Room.from_dict({"room_id": "r", "settings": settings})
+    (row,) = room_columns([room]).to_pylist()
     assert "9753" not in str(row)
-    shown = record_fields({"room": {"room_details": {"settings": settings, "sip": True}}}, show_secrets=False)
-    assert "9753" not in str(shown)
-    assert "9753" not in str(room_fields({"settings": settings}, show_secrets=False))
-    assert room_fields({"settings": settings}, show_secrets=True) == {"settings": settings}
+    assert "9753" not in str(shown_fields(CallRecord.from_dict(fields), show_secrets=False))
+    assert "9753" not in str(shown_fields(room, show_secrets=False))
+    assert shown_fields(room, show_secrets=True)["settings"] == settings
+
+
+@pytest.mark.parametrize("part", ["room_details", "stats_quality"])
+@pytest.mark.parametrize("odd", [[{"pin": "9753"}], '{"pin":"9753"}', {"deep": [{"token": ["9753"]}]}])
+def test_secrets_are_masked_wherever_they_are_in_an_open_part(part: str, odd: Any) -> None:
+    value = {"sip": odd, "data": {"pin": "own"}, "name": "R"}
+    fields = {"room": {part: value}} if part == "room_details" else {part: value}
+    for records in [*decoded_in_each_way([fields, {}]), [CallRecord.from_dict(fields), CallRecord()]]:
+        row, empty = call_columns(records).to_pylist()
+        assert "9753" not in str(row)
+        shown = json.loads(row[part])
+        # The data of a room is the user's own.
+        assert (shown["name"], shown["data"]) == ("R", {"pin": "own" if part == "room_details" else "***"})
+        assert empty[part] is None
+
+
+def test_secrets_next_to_the_link_of_an_archive_are_masked() -> None:
+    archive = Archive.from_dict({"recording": [{"url": "https://files.example/1.mkv", "password": "9753"}]})
+    (row,) = archive_columns([archive]).to_pylist()
+    assert json.loads(row["recording"]) == [{"url": "https://files.example/1.mkv", "password": "***"}]
 
 
 def test_numbers_beyond_64_bits_stay_in_the_text_of_an_open_part() -> None:
@@ -302,3 +322,21 @@ def test_text_of_a_record_that_cannot_be_read_has_no_secrets(end: str) -> None:
     assert not any(secret in shown for secret in ("9753", "geheim", "a-token"))
     assert shown.startswith('{"a": "token", "sip": {"pin": "***", "password" : "***", "secret":')
     assert ("NaN" in shown) == ("NaN" in end)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2, 3])
+def test_secrets_in_json_text_within_json_text_are_masked(levels: int) -> None:
+    text = json.dumps({"user": {"token": 'gehe"im\\', "pin": 9753, "name": "Ann"}, "n": 1})
+    for _ in range(levels):
+        text = json.dumps([text])
+    shown = text_without_secrets(text)
+    cut = text_without_secrets(text[: text.index("im")])
+    assert not any(secret in shown + cut for secret in ("gehe", "9753"))
+    for _ in range(levels):
+        (shown,) = json.loads(shown)
+    assert json.loads(shown) == {"user": {"token": "***", "pin": "***", "name": "Ann"}, "n": 1}
+
+
+@pytest.mark.parametrize("value", ['["geheim", ["geheim"]]', '{"a": {}, "b": "geheim"}', '["geheim'])
+def test_what_follows_an_object_or_a_list_as_a_secret_is_masked(value: str) -> None:
+    assert text_without_secrets('{"n": 1, "token": ' + value) == '{"n": 1, "token": "***"'

@@ -1,6 +1,7 @@
 """`videoapi cdr export` and `videoapi archives export`: complete files, or a part to resume."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -8,12 +9,15 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from click.testing import Result
 
+from videoapi.arrow import spool
 from videoapi.cli import csv_rows
 from videoapi.cli.csv_rows import csv_line
+from videoapi.cli.export_file import ExportFile
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -451,6 +455,62 @@ def test_export_killed_between_its_last_state_and_its_name_only_gets_the_name(
     os.link(folder / "out.jsonl", folder / "out.jsonl.part")
     assert cli("cdr", "export", FIRST, LAST, "out.jsonl").exit_code == 0
     assert not (folder / "out.jsonl.part").exists()
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("step", ["pwrite", "fsync", "replace", "link"])
+def test_disk_that_is_full_at_the_end_of_an_export_leaves_a_part_to_continue(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, step: str
+) -> None:
+    whole, finish = f"whole-{name}", ExportFile.finish
+    assert cli("cdr", "export", FIRST, LAST, whole).exit_code == 0
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def finish_on_a_full_disk(file: ExportFile) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, step, full)
+            finish(file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ExportFile, "finish", finish_on_a_full_disk)
+        stopped = cli("cdr", "export", FIRST, LAST, name)
+    assert stopped.exit_code == 1
+    saved = "900 records are" if step == "link" else "0 records are"
+    assert f"No space left on device\n{saved} saved in {name}.part. Free some space, and repeat" in stopped.stderr
+    assert f" cdr export {FIRST} {LAST} {name}\n" in stopped.stderr
+    assert cli("cdr", "export", FIRST, LAST, name).exit_code == 0
+    assert (folder / name).read_bytes() == (folder / whole).read_bytes()
+
+
+def test_disk_that_is_full_at_the_footer_of_a_parquet_file_leaves_a_part_to_continue(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(part: Path, file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "convert", full)
+        stopped = cli("cdr", "export", FIRST, LAST, "out.parquet")
+    assert stopped.exit_code == 1
+    assert "900 records are saved in out.parquet.part. Free some space, and repeat" in stopped.stderr
+    assert cli("cdr", "export", FIRST, LAST, "out.parquet").exit_code == 0
+
+
+def test_part_that_is_gone_is_not_said_to_be_saved(cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish = ExportFile.finish
+
+    def finish_without_a_part(file: ExportFile) -> None:
+        file.part.unlink()
+        finish(file)
+
+    monkeypatch.setattr(ExportFile, "finish", finish_without_a_part)
+    stopped = cli("cdr", "export", FIRST, LAST, "out.csv")
+    assert (stopped.exit_code, stopped.stderr.splitlines()[-1]) == (
+        1,
+        "it was removed while it was written: out.csv.part",
+    )
 
 
 def test_empty_period_is_a_complete_export(cli: Cli, folder: Path) -> None:

@@ -20,7 +20,7 @@ from videoapi.models.cdr import CallRecord, CallRoom, CallUser, Price, Published
 from videoapi.models.column_records import NO_DIRECTION, NO_FIGURES, NO_MEDIA
 from videoapi.models.decoded import struct_of
 from videoapi.models.flat import SOURCES, flat_row, read_number, read_reference, read_text, read_time, read_truth
-from videoapi.models.redaction import room_without_secrets, without_secrets
+from videoapi.models.redaction import SECRET_FIELD, without_secrets
 from videoapi.models.rooms import Room
 
 # Its functions are made when it is imported, which type checkers do not see.
@@ -41,8 +41,6 @@ _PARTS: Final[tuple[tuple[str, Any], ...]] = (
 )
 # The years that `flat()` has, in milliseconds.
 _FIRST, _END = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000 for year in (1678, 2262))
-# Telephone access without a PIN, as nearly all records have it.
-_HARMLESS: Final = (None, True, False, {"enabled": False}, {"enabled": True})
 _NOT_ENCODED: Final = (ValueError, TypeError, OverflowError, RecursionError)
 _NOT_CONVERTED: Final = (pyarrow.ArrowException, ValueError, TypeError, OverflowError)
 _READERS: Final[dict[Any, Callable[[Any], Any]]] = {TEXT: read_text, NUMBER: read_number, FLAG: read_truth}
@@ -82,7 +80,7 @@ def archive_columns(archives: Sequence[Archive]) -> Any:
         "trans_at": [one.trans_date for one in archives],
         **{name: [getattr(one, name) for one in archives] for name in ("conf_num", "app_id", "room_id")},
         **{
-            name: [json_text(plain(getattr(one, name))) for one in archives]
+            name: [json_text(without_secrets(plain(getattr(one, name)))) for one in archives]
             for name in ("recording", "transcoded", "chatdata", "metadata")
         },
     }
@@ -145,9 +143,9 @@ def _from_decoded(decoded: Sequence[Any]) -> Any:
     names = [read_text(one.get("name")) if one else None for one in details]
     older = found["user.confName"]
     columns["room_name"] = _array([older[n] if name is None else name for n, name in enumerate(names)], TEXT)
-    columns["room_details"] = _texts(_safe(details))
+    columns["room_details"] = _safe(_texts(details), is_room=True)
     quality = own["stats_quality"]
-    columns["stats_quality"] = pyarrow.array([one and one.text for one in quality], TEXT)
+    columns["stats_quality"] = _safe(pyarrow.array([one and one.text for one in quality], TEXT))
     columns.update(_figures([one and one.figures for one in quality]))
     return _batch(columns, SCHEMA)
 
@@ -156,8 +154,8 @@ def _from_rows(records: Sequence[Any]) -> Any:
     rows = [flat_row(record) for record in records]
     # `flat_row` has checked the values, and its times are aware.
     columns = {name: pyarrow.array([row[name] for row in rows], SCHEMA.field(name).type) for name in CallRecord.columns}
-    columns["room_details"] = _texts(_safe([_open(record.room, "room_details") for record in records]))
-    columns["stats_quality"] = _texts([_open(record, "stats_quality") for record in records])
+    columns["room_details"] = _safe(_texts([_open(record.room, "room_details") for record in records]), is_room=True)
+    columns["stats_quality"] = _safe(_texts([_open(record, "stats_quality") for record in records]))
     return _batch(columns, SCHEMA)
 
 
@@ -186,14 +184,15 @@ def _array(values: Values, kind: Any, read: Callable[[Any], Any] | None = None) 
         return pyarrow.array(list(map(read or _READERS[kind], values)), kind)
 
 
-def _safe(details: Values) -> Values:
-    """Return each `room_details` without the room's PIN and passwords."""
-    return [one if one is None or _is_harmless(one) else room_without_secrets(one) for one in details]
-
-
-def _is_harmless(details: Any) -> bool:
-    settings = details.get("settings")
-    return details.get("sip") in _HARMLESS and (type(settings) is not dict or "sip" not in settings)
+def _safe(texts: Any, *, is_room: bool = False) -> Any:
+    """Return an array of JSON texts with `***` in place of secrets."""
+    # Nearly all of them have none, and Arrow finds that in a fraction of the time of a look at each value.
+    found = compute.match_substring_regex(texts, SECRET_FIELD)
+    if not compute.any(found).as_py():
+        return texts
+    rows = zip(texts.to_pylist(), found.to_pylist(), strict=True)
+    masked = (json_text(without_secrets(json.loads(text), is_room=is_room)) if has else text for text, has in rows)
+    return pyarrow.array(masked, TEXT)
 
 
 def _texts(values: Values) -> Any:

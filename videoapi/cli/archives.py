@@ -28,7 +28,7 @@ def archives() -> None:
 
 @archives.command("list", epilog=MEANINGS)
 @list_options
-def list_archives(access: ClientOptions, query: ReportQuery, as_json: bool, **limits: Any) -> None:
+def list_archives(access: ClientOptions, query: ReportQuery, **options: Any) -> None:
     """List archives, one for each session with files.
 
     Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. Columns: time, archive ID, room ID,
@@ -37,10 +37,7 @@ def list_archives(access: ClientOptions, query: ReportQuery, as_json: bool, **li
     from videoapi.cli.reports import print_reports
     from videoapi.cli.running import run
 
-    def fields(archive: Archive) -> dict[str, Any]:
-        return archive.to_dict()
-
-    run(print_reports("archives", access, query, _COLUMNS, _row, fields if as_json else None, **limits))
+    run(print_reports("archives", access, query, _COLUMNS, _row, **options))
 
 
 def _row(archive: Archive) -> tuple[object, ...]:

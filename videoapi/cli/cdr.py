@@ -8,7 +8,6 @@ import click
 
 from videoapi.cli.client_options import ClientOptions
 from videoapi.cli.exit_codes import MEANINGS
-from videoapi.cli.output_options import secrets_option
 from videoapi.cli.queries import ReportQuery
 from videoapi.cli.reports import export_options, list_options
 
@@ -25,21 +24,16 @@ def cdr() -> None:
 
 @cdr.command("list", epilog=MEANINGS)
 @list_options
-@secrets_option
-def list_records(access: ClientOptions, query: ReportQuery, as_json: bool, show_secrets: bool, **limits: Any) -> None:
+def list_records(access: ClientOptions, query: ReportQuery, **options: Any) -> None:
     """List call records, one for each connection of a user.
 
     Give the days FROM and TO (inclusive, UTC), --room, both, or --conference. Columns: time, room ID,
     conference number, user, role, minutes of the user.
     """
-    from videoapi.cli.redaction import record_fields
     from videoapi.cli.reports import print_reports
     from videoapi.cli.running import run
 
-    def fields(record: CallRecord) -> dict[str, Any]:
-        return record_fields(record.to_dict(), show_secrets=show_secrets)
-
-    run(print_reports("cdr", access, query, _COLUMNS, _row, fields if as_json else None, **limits))
+    run(print_reports("cdr", access, query, _COLUMNS, _row, **options))
 
 
 def _row(record: CallRecord) -> tuple[object, ...]:

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from videoapi.cli.redaction import redact
 from videoapi.models.flat import COLUMNS, PATHS
 from videoapi.models.formulas import escaped
+from videoapi.models.redaction import field_without_secrets, without_secrets
 
 ARCHIVE_COLUMNS: Final = (
     "_id",
@@ -30,8 +30,6 @@ EXTRA: Final = "extra"
 """The last column: all fields without a column of their own, as one JSON object."""
 LEFT_OUT: Final = "user.token"
 """A join token, which has no place in a spreadsheet."""
-TELEPHONE: Final = "room.room_details.sip"
-"""Telephone access to the room: its PIN and passwords have no place in a spreadsheet, either."""
 
 _SPECIAL: Final = re.compile(r'[",\r\n]')
 _SPECIAL_OF: Final = {",": _SPECIAL, ";": re.compile(r'[";\r\n]')}
@@ -64,7 +62,7 @@ def call_table() -> Table:
 
 def archive_table() -> Table:
     """Return the columns of archives."""
-    return Table(ARCHIVE_COLUMNS, lambda record: cells(_distinct(record.to_dict()), ARCHIVE_COLUMNS))
+    return Table(ARCHIVE_COLUMNS, lambda record: cells(_distinct(without_secrets(record.to_dict())), ARCHIVE_COLUMNS))
 
 
 def _distinct(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,13 +91,18 @@ def flat_table(columns: Iterable[str], paths: Mapping[str, str]) -> Table:
     def row_of(record: FlatRecord) -> list[str]:
         row = record.flat()
         extra = {
-            path: redact(value) if path == TELEPHONE else value
+            path: _shown(path, value)
             for path, value in _leaves(record.to_dict(), parts)
             if row.get(paths.get(path, "")) is None and path != LEFT_OUT
         }
         return [*map(cell, row.values()), _json(extra) if extra else ""]
 
     return Table(tuple(columns), row_of)
+
+
+def _shown(path: str, value: Any) -> Any:
+    part, _, name = path.rpartition(".")
+    return field_without_secrets(name, value, of_room=part.endswith("room_details"))
 
 
 def csv_line(row: Sequence[str], delimiter: str = ",") -> str:

@@ -25,15 +25,14 @@ def dialin(as_json: bool, show_secrets: bool, timeout: float | None, access: Cli
 
 
 async def _show(access: ClientOptions, as_json: bool, show_secrets: bool, timeout: float | None) -> int:
-    from videoapi.cli.redaction import redact
+    from videoapi.cli.redaction import shown_fields
     from videoapi.cli.tables import print_table
     from videoapi.cli.terminal import print_json, print_status
 
     async with access.client(timeout=timeout) as client:
         found = await client.dialin.get()
     if as_json:
-        fields = found.to_dict()
-        print_json(fields if show_secrets else redact(fields))
+        print_json(shown_fields(found, show_secrets=show_secrets))
         return 0
     rows = [(number.country, number.country_code, number.phone, _cost(number.toll_free)) for number in found.numbers]
     if found.sip is not None and found.sip.server_url:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
@@ -24,7 +25,7 @@ from videoapi.cli.terminal import counted, for_people, print_command, print_json
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
-from videoapi.models.redaction import text_without_secrets
+from videoapi.models.redaction import text_without_secrets, without_secrets
 from videoapi.models.rooms import Room
 from videoapi.streaming import RecordStream
 from videoapi.streaming.record_filter import Counts
@@ -175,33 +176,33 @@ async def export(job: ExportOptions, ask: Callable[[str | None], RecordStream[R]
         fresh=job.fresh,
         exported=moment(periods.utc_now()),
     )
-    try:
+    with closing(file):
         file.open()
         ending = Ending.of(job.last, file.state.exported)
-        if not file.state.complete:
-            _tell_continued(job, file)
-            stream = ask(file.cursor)
-            writer = ExportWriter(job, form, stream, file)
-            try:
-                await writer.write()
-            except BrokenPipeError:
+        try:
+            if not file.state.complete:
+                _tell_continued(job, file)
+                stream = ask(file.cursor)
+                writer = ExportWriter(job, form, stream, file)
+                try:
+                    await writer.write()
+                except BaseException as error:
+                    if _is_of_disk(error):
+                        raise
+                    writer.stop()
+                    if isinstance(error, VideoAPIError) and job.strict and (stream.rejected_count or writer.refused):
+                        print_status(for_people(error))
+                        return exit_codes.REJECTED
+                    raise
+            if not file.exists:
+                if isinstance(form, ColumnFormat) and file.state.records >= _SLOW_CONVERSION:
+                    print_status(f"Writing {file.state.records:,} records to {job.out}", quiet=job.quiet)
+                file.finish()
+        except OSError as error:
+            if not _is_of_disk(error) or isinstance(error, BrokenPipeError) or not file.is_kept:
                 raise
-            except BaseException as error:
-                # A CallTimeout is an OSError, too, but none of the disk.
-                if isinstance(error, OSError) and not isinstance(error, VideoAPIError):
-                    _tell_disk(job, file, error)
-                    return exit_codes.FAILED
-                writer.stop()
-                if isinstance(error, VideoAPIError) and job.strict and (stream.rejected_count or writer.refused):
-                    print_status(for_people(error))
-                    return exit_codes.REJECTED
-                raise
-        if not file.exists:
-            if isinstance(form, ColumnFormat) and file.state.records >= _SLOW_CONVERSION:
-                print_status(f"Writing {file.state.records:,} records to {job.out}", quiet=job.quiet)
-            file.finish()
-    finally:
-        file.close()
+            _tell_disk(job, file, error)
+            return exit_codes.FAILED
     is_stale = _is_stale(job, file, ending)
     _tell(job, file, ending, time.monotonic() - began, is_stale=is_stale)
     if is_stale:
@@ -346,7 +347,7 @@ def _unreadable(rejected: Any) -> dict[str, Any]:
 
 def _unwritable(record: Any, since: str, error: Exception) -> dict[str, Any]:
     try:
-        shown = json.dumps(record.to_dict())[:_SHOWN]
+        shown = json.dumps(without_secrets(record.to_dict()))[:_SHOWN]
     except Exception:
         shown = None
     reason = f"cannot be written: {type(error).__name__}: {error}"
@@ -361,6 +362,11 @@ def _tell_continued(job: ExportOptions, file: ExportFile) -> None:
             f"Continuing after {counted(file.continued, 'record', 'records')}. To start over, give --fresh.",
             quiet=job.quiet,
         )
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    # A CallTimeout is an OSError, too.
+    return isinstance(error, OSError) and not isinstance(error, VideoAPIError)
 
 
 def _tell_disk(job: ExportOptions, file: ExportFile, error: OSError) -> None:

@@ -308,6 +308,11 @@ class ExportFile:
         state.counts = {name: earlier.counts.get(name, 0) + counts.get(name, 0) for name in names}
 
     @property
+    def is_kept(self) -> bool:
+        """Whether the part is there, so that the same command can continue it."""
+        return self._part.is_there
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time to save."""
         return self._clock() >= self._next_save

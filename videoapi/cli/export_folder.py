@@ -100,13 +100,13 @@ async def export_folder(job: FolderOptions, ask: Callable[[Period], RecordStream
         try:
             for week in windows(job.period.first, job.period.last, by="week"):
                 notes += await exported.by_day(week)
+            manifest = data_set.write_manifest()
         except BaseException as error:
             _tell_stopped(job, notes)
             if isinstance(error, VideoAPIError) and job.strict and any(one.rejected_count for one in asked):
                 print_status(for_people(error))
                 return exit_codes.REJECTED
             raise
-    manifest = data_set.write_manifest()
     rejected = data_set.rejected()
     _tell(job, notes, sum(kept), manifest, rejected, _sum(asked), time.monotonic() - began)
     return exit_codes.REJECTED if rejected else exit_codes.DONE

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from videoapi.cli import exit_codes
+from videoapi.cli.redaction import shown_fields
 from videoapi.cli.tables import TableWriter
 from videoapi.cli.terminal import print_json_line, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
+from videoapi.models.base import Model
 from videoapi.streaming import RecordStream
 
-R = TypeVar("R")
+R = TypeVar("R", bound=Model)
 
 
 async def print_listing(
@@ -19,7 +21,8 @@ async def print_listing(
     header: Sequence[str],
     row_of: Callable[[R], Sequence[object]],
     *,
-    as_json: Callable[[R], Mapping[str, Any]] | None,
+    as_json: bool,
+    show_secrets: bool,
     what: str = "records",
 ) -> int:
     """Print all records of a stream, and return the exit code.
@@ -28,7 +31,8 @@ async def print_listing(
         stream: The records.
         header: The names of the columns.
         row_of: Returns the cells of a record.
-        as_json: Returns the fields of a record, to be printed as a line of JSON; None prints a table.
+        as_json: Whether to print each record as a line of JSON instead of a table.
+        show_secrets: Whether JSON has the secrets of the records.
         what: What the records are.
 
     Raises:
@@ -36,9 +40,9 @@ async def print_listing(
         VideoAPIError: If the stream fails. What it has yielded is printed.
     """
     async with stream as records:
-        if as_json is not None:
+        if as_json:
             async for record in records:
-                print_json_line(as_json(record))
+                print_json_line(shown_fields(record, show_secrets=show_secrets))
         else:
             with TableWriter(*header) as table:
                 async for record in records:

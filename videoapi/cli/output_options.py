@@ -16,7 +16,7 @@ def json_option(text: str) -> Callable[[C], C]:
 
 
 def secrets_option(command: C) -> C:
-    """Decorate a command with `--show-secrets`, for rooms and the account."""
-    return click.option("--show-secrets", is_flag=True, help="Show telephone PINs, passwords and keys instead of ***.")(
-        command
-    )
+    """Decorate a command with `--show-secrets`."""
+    return click.option(
+        "--show-secrets", is_flag=True, help="Show PINs, passwords, keys and join tokens instead of ***."
+    )(command)

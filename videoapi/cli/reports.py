@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from videoapi.cli.client_options import SECONDS, ClientOptions, client_options
-from videoapi.cli.output_options import json_option
+from videoapi.cli.output_options import json_option, secrets_option
 from videoapi.cli.queries import ReportQuery, query_options, target_last
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ STDOUT: Final = "-"
 
 
 def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a command that lists records; it receives `query`, `as_json` and the limits of a stream."""
+    """Decorate a command that lists records; it receives `query` and the options of `print_reports`."""
 
     @query_options
     @click.option("--cursor", metavar="CURSOR", help="Continue a list that ended early; it has printed its cursor.")
@@ -32,6 +32,7 @@ def list_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--timeout", type=SECONDS, help="Time limit for waiting for the service during the whole list; none by default."
     )
     @json_option("Print JSON lines: one object per record, with every field.")
+    @secrets_option
     @client_options
     @functools.wraps(command)
     def with_query(
@@ -99,7 +100,9 @@ async def print_reports(
     query: ReportQuery,
     columns: Sequence[str],
     row_of: Callable[[Any], Sequence[object]],
-    as_json: Callable[[Any], Mapping[str, Any]] | None,
+    *,
+    as_json: bool,
+    show_secrets: bool,
     **limits: Any,
 ) -> int:
     """List one kind of report, `cdr` or `archives`, and return the exit code."""
@@ -108,9 +111,9 @@ async def print_reports(
     from videoapi.errors import VideoAPIError
 
     async with access.client() as client:
-        stream = query.stream(_reports(client, kind), extra=as_json is not None, **limits)
+        stream = query.stream(_reports(client, kind), extra=as_json, **limits)
         try:
-            return await print_listing(stream, columns, row_of, as_json=as_json)
+            return await print_listing(stream, columns, row_of, as_json=as_json, show_secrets=show_secrets)
         except VideoAPIError as error:
             print_status(for_people(error))
             print_status(f"To list only the records after these, repeat the command with --cursor {stream.cursor}")

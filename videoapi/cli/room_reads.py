@@ -35,7 +35,6 @@ def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limit
 
 async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> int:
     from videoapi.cli.listing import code_of_failed, print_listing
-    from videoapi.cli.redaction import room_fields
     from videoapi.cli.terminal import for_people, print_status
     from videoapi.errors import VideoAPIError
 
@@ -46,7 +45,8 @@ async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limi
                 rooms,
                 ("room_id", "kind", "name", "owner_ref"),
                 lambda room: (room.room_id, kind_of(room), room.name, room.owner_ref),
-                as_json=(lambda room: room_fields(room.to_dict(), show_secrets=show_secrets)) if as_json else None,
+                as_json=as_json,
+                show_secrets=show_secrets,
                 what="rooms",
             )
         except VideoAPIError as error:
@@ -78,19 +78,21 @@ async def _get(access: ClientOptions, room_id: str, as_json: bool, show_secrets:
 @click.command("users", epilog=MEANINGS)
 @click.argument("room_id")
 @json_option("Print JSON lines: one object per user, with every field.")
+@secrets_option
 @timeout_option
 @client_options
-def users(room_id: str, as_json: bool, timeout: float | None, access: ClientOptions) -> None:
+def users(room_id: str, as_json: bool, show_secrets: bool, timeout: float | None, access: ClientOptions) -> None:
     """Show the users in the session of a room. The list is empty if no session is running.
 
     Columns: name, role, and your own reference of the user.
     """
     from videoapi.cli.running import run
 
-    run(_users(access, room_id, as_json, timeout))
+    run(_users(access, room_id, as_json, show_secrets, timeout))
 
 
-async def _users(access: ClientOptions, room_id: str, as_json: bool, timeout: float | None) -> int:
+async def _users(access: ClientOptions, room_id: str, as_json: bool, show_secrets: bool, timeout: float | None) -> int:
+    from videoapi.cli.redaction import shown_fields
     from videoapi.cli.tables import print_table
     from videoapi.cli.terminal import print_json_line, print_status
 
@@ -98,7 +100,7 @@ async def _users(access: ClientOptions, room_id: str, as_json: bool, timeout: fl
         found = await client.rooms.users(room_id)
     if as_json:
         for user in found:
-            print_json_line(user.to_dict())
+            print_json_line(shown_fields(user, show_secrets=show_secrets))
         return 0
     print_table(("name", "role", "user_ref"), ((user.name, user.role, user.user_ref) for user in found))
     if not found:
@@ -171,15 +173,16 @@ async def _resolve(
 
 def print_room(room: Room, *, as_json: bool, show_secrets: bool) -> None:
     """Print one room on stdout, as JSON or as a table of its fields."""
-    from videoapi.cli.redaction import redact, room_fields
+    from videoapi.cli.redaction import shown_fields
     from videoapi.cli.tables import print_fields
     from videoapi.cli.terminal import print_json
 
-    fields = room_fields(room.to_dict(), show_secrets=show_secrets)
+    fields = shown_fields(room, show_secrets=show_secrets)
     if as_json:
         print_json(fields)
         return
-    settings = ((f"settings.{name}", redact(value)) for name, value in room.settings.to_dict().items())
+    # Of another type, they are not in a table.
+    settings = fields["settings"] if isinstance(fields.get("settings"), dict) else {}
     print_fields(
         (
             ("room_id", room.room_id),
@@ -189,7 +192,7 @@ def print_room(room: Room, *, as_json: bool, show_secrets: bool) -> None:
             ("created", room.created),
             ("updated", room.updated),
             *((name, fields.get(name)) for name in ("sip", "data")),
-            *settings,
+            *((f"settings.{name}", value) for name, value in settings.items()),
         )
     )
 

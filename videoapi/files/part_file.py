@@ -77,6 +77,11 @@ class PartFile:
         """The path of the incomplete file."""
         return self._directory / self._part
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the part is open, and has its name: it was neither removed nor given the final one."""
+        return self._file >= 0 and self._is_ours(self._file)
+
     def open(self) -> None:
         """Open and lock the part, which an earlier process may have left; `size` is its length.
 
@@ -185,7 +190,7 @@ class PartFile:
             OSError: If a file operation fails.
         """
         self.sync()
-        if not self._is_ours(self._file):
+        if not self.is_there:
             # Another process may have begun a new one, and its bytes must not get the final name.
             raise OSError(errno.ENOENT, "it was removed while it was written", str(self.part))
         source = self.name + tail
@@ -193,7 +198,7 @@ class PartFile:
             self._replace(source, self.name)
         else:
             self._link(source)
-        if tail != PART and self._is_ours(self._file):
+        if tail != PART and self.is_there:
             self._unlink(self._part)
         os.fsync(self._folder)
         return self.path
@@ -203,7 +208,7 @@ class PartFile:
         if self._file >= 0:
             # A forked process leaves it to its parent.
             is_owner = os.getpid() == self._owner
-            if is_owner and not os.fstat(self._file).st_size and self._is_ours(self._file):
+            if is_owner and not os.fstat(self._file).st_size and self.is_there:
                 self._unlink(self._part)
             release(self._file, self._owner)
             self._file = -1
@@ -290,7 +295,7 @@ class PartFile:
             self._replace(source, self.name)
         else:
             # Another process may have removed it already, and begun a new one.
-            if self._is_ours(self._file):
+            if self.is_there:
                 self._unlink(source)
 
     def _replace(self, old: str, new: str) -> None:
