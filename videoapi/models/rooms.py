@@ -154,8 +154,8 @@ class RoomSpec:
         if self.sip is not None:
             body["sip"] = {"enabled": self.sip} if isinstance(self.sip, bool) else plain(self.sip)
         if self.data is not None:
-            # Deeper, the response would be too deep to be read: it adds two levels.
-            body["data"] = plain(self.data, MAX_DEPTH - 2)
+            # Deeper, it would not be read again as it was sent: the room adds one level.
+            body["data"] = plain(self.data, MAX_DEPTH - 1)
         return body
 
     def __hash__(self) -> int:
