@@ -20,7 +20,8 @@ class FileLink(Model):
     Source: docs/contract.md 5.3.
     """
 
-    url: str | None = attrs.field(default=None, repr=redact_url)
+    # "exact": a number is no URL.
+    url: str | None = attrs.field(default=None, repr=redact_url, metadata={"exact": True})
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
