@@ -20,7 +20,7 @@ class FileLink(Model):
     Source: docs/contract.md 5.3.
     """
 
-    # "exact": a number is no URL.
+    # "exact": a number is not a URL.
     url: str | None = attrs.field(default=None, repr=redact_url, metadata={"exact": True})
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
