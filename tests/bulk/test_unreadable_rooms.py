@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support.damage import DAMAGES, OF_A_REFERENCE, Damage, damage_room
+from support.damage import DAMAGES, OF_A_REFERENCE, Damage, damage_room, deepen
 from support.jobs import client_of, keyed, run_job
 
 from videoapi import BulkReport, CreateOutcomeUnknown, JobAudit, RoomSpec
@@ -67,6 +67,18 @@ async def test_a_job_that_runs_again_does_not_create_a_room_that_cannot_be_read(
         assert unknown.key == "row-1"
         assert isinstance(unknown.error, CreateOutcomeUnknown)
         assert re.search(HIDDEN, str(unknown.error))
+
+
+@pytest.mark.parametrize("way", ["no journal", "a new journal", "a shard"])
+async def test_a_job_that_runs_again_finds_a_room_that_is_nested_too_deeply(
+    sandbox: Sandbox, way: str, tmp_path: Path
+) -> None:
+    specs = keyed(3)
+    await run_job(sandbox, specs, settle=SETTLE)
+    await damage_room(sandbox, "Room 1", deepen)
+    report = await again(sandbox, specs, way, tmp_path)
+    assert names(sandbox) == ["Room 0", "Room 2"]
+    assert report.counts == {"created": 3}
 
 
 @pytest.mark.parametrize("way", ["no journal", "a new journal", "a shard"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from support.damage import DAMAGES, OF_A_REFERENCE, Damage, damage_room
+from support.damage import DAMAGES, OF_A_REFERENCE, Damage, damage_room, deepen
 
 from videoapi.cli.job import sole_user
 from videoapi.sandbox import Sandbox
@@ -89,6 +89,14 @@ def test_a_room_that_cannot_be_read_is_not_missing(cli: Cli, sandbox: Sandbox, f
     document = json.loads(cli("rooms", "audit", "j", "rooms.csv", "--json", *SETTLE).stdout)
     assert (document["complete"], document["audited"]) == (False, None)
     assert [text.partition(" (")[0] for text in document["unreadable_rooms"]] == ["item 4 of the list"]
+
+
+def test_a_room_that_is_nested_too_deeply_is_found(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    make(cli, folder)
+    asyncio.run(damage_room(sandbox, "A1", deepen))
+    result = cli("rooms", "audit", "j", "rooms.csv", *SETTLE)
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 lines have a room." in result.stdout
 
 
 @pytest.mark.parametrize("rest", ["", '"B\n'])

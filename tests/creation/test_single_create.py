@@ -380,12 +380,13 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 async def test_data_that_could_not_be_read_again_is_refused(sandbox: Sandbox, client: VideoClient) -> None:
-    deepest = nested(62)
+    deepest = nested(63)
     room = await client.rooms.create(name="deep", data=deepest)
     assert (await client.rooms.get(room.room_id)).data == deepest
+    assert [listed.data async for listed in client.rooms.list()] == [deepest]
     itself: dict[str, Any] = {}
     itself["itself"] = itself
-    for data in (nested(63), itself):
+    for data in (nested(64), itself):
         with pytest.raises(ValidationError, match="too deeply"):
             await client.rooms.create(name="deeper", data=data)
         with pytest.raises(ValidationError, match="too deeply"):

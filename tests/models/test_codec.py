@@ -136,7 +136,7 @@ def test_decode_list_returns_none_if_a_record_needs_the_slow_path(model, text):
 
 def test_extra_parses_the_text_once_for_a_record_and_its_parts(monkeypatch):
     parsed = []
-    monkeypatch.setattr(extra, "loads_record", lambda raw: parsed.append(raw) or strict_json.loads_record(raw))
+    monkeypatch.setattr(extra, "loads_record", lambda raw, at: parsed.append(raw) or strict_json.loads_record(raw, at))
     raw = b'{"cdr_id":"a","new":1,"room":{"own":2},"user":{"own":3}}'
     record = RecordDecoder(CallRecord, extra=True).decode(raw)
     assert not parsed
@@ -156,7 +156,7 @@ def test_extra_releases_the_text_after_parsing():
 
 def test_extra_parses_a_list_once_for_all_items(monkeypatch):
     parsed = []
-    monkeypatch.setattr(extra, "loads_record", lambda raw: parsed.append(raw) or strict_json.loads_record(raw))
+    monkeypatch.setattr(extra, "loads_record", lambda raw, at: parsed.append(raw) or strict_json.loads_record(raw, at))
     body = b'{"result":0,"users":[{"name":"a","new":1},{"name":"b","new":2}]}'
     _, users = ResponseDecoder("users", Participant, many=True).fast(body)
     assert [user.extra for user in users] == [{"new": 1}, {"new": 2}]

@@ -114,6 +114,35 @@ def test_unreadable_item_of_a_list_does_not_cost_the_others() -> None:
     leaves(record)
 
 
+@pytest.mark.parametrize("kind", ["recording", "transcoded", "chatdata", "metadata"])
+@pytest.mark.parametrize(
+    ("value", "odd", "urls"),
+    [
+        (True, "", []),
+        (7, "", []),
+        (0.5, "", []),
+        ([7], "", []),
+        ([False, "https://h/b"], "", ["https://h/b"]),
+        ([{"url": "https://h/a"}, 7], "", ["https://h/a"]),
+        ([{"url": 5}], ".url", []),
+        ({"url": True}, ".url", []),
+        ([[{"url": "https://h/a"}]], "", []),
+        ({"url": ["https://h/a"]}, ".url", []),
+    ],
+)
+def test_link_that_is_no_text_is_odd(kind: str, value: Any, odd: str, urls: list[str]) -> None:
+    record, names = read(body((kind,), json.dumps(value)), Archive)
+    assert [file.url for file in record.files] == urls
+    assert names == (kind + odd,)
+    if odd:
+        (link,) = getattr(record, kind)
+        assert link.extra == (value[0] if isinstance(value, list) else value)
+    else:
+        assert record.extra == {kind: value}
+        assert None not in (getattr(record, kind) or ())
+    leaves(record)
+
+
 @pytest.mark.parametrize("extra", [False, True])
 def test_value_of_an_odd_field_is_kept_only_with_extra(extra: bool) -> None:
     record, names = read(b'{"usage":{"connect_minutes":"many"}}', extra=extra)

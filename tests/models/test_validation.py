@@ -235,6 +235,21 @@ def test_id_unsafe_in_a_path_is_rejected(check, field, code, others):
 
 
 @pytest.mark.parametrize(
+    ("conf_num", "problem"),
+    [
+        ("a" * 257, "is longer than 256 characters"),
+        ("a\tb", "contains a control character or a lone surrogate"),
+        ("\ud800", "contains a control character or a lone surrogate"),
+        (".", "is a dot segment of a URL"),
+    ],
+)
+def test_conf_num_that_fits_no_url_says_why_and_what_to_do(conf_num, problem):
+    with pytest.raises(ValidationError) as caught:
+        check_conf_num(conf_num)
+    assert str(caught.value) == f"conf_num {problem}: read the period and filter its records by conf_num."
+
+
+@pytest.mark.parametrize(
     "value",
     [
         date(2026, 1, 31),

@@ -34,7 +34,6 @@ DAMAGES: dict[str, Damage] = {
     "bad escape": lambda room: _inserted(room, rb"\q"),
     "cut off escape": lambda room: _inserted(room, rb"\u00"),
     "NaN": lambda room: _text(room, more=float("nan")),
-    "1,100 levels": lambda room: _text(room, more=0).replace(b'"more":0', b'"more":' + b"[" * 1100 + b"]" * 1100),
     "trailing comma": lambda room: _text(room)[:-1] + b",}",
     "room_id missing": lambda room: _without(room, "room_id"),
     "room_id invalid": lambda room: _text(room, room_id="../x y"),
@@ -72,6 +71,11 @@ OF_A_REFERENCE: dict[str, Damage] = {
     "nothing left": lambda room: b'{"name":"\x01"}',
 }
 """Damage to the part of a room that carries its reference."""
+
+
+def deepen(room: dict[str, Any]) -> bytes:
+    """Return a room with a field nested more deeply than any parser follows, which costs only that field."""
+    return _text(room, more=0).replace(b'"more":0', b'"more":' + b"[" * 20_000 + b"]" * 20_000)
 
 
 async def damage_room(sandbox: Sandbox, name: str, damage: Damage) -> str:

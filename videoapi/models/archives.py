@@ -20,7 +20,8 @@ class FileLink(Model):
     Source: docs/contract.md 5.3.
     """
 
-    url: str | None = attrs.field(default=None, repr=redact_url)
+    # "exact": a number is not a URL.
+    url: str | None = attrs.field(default=None, repr=redact_url, metadata={"exact": True})
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 
@@ -30,15 +31,15 @@ class ArchiveFile(Model):
 
     The service documents no ID of a file, nor whether its URL stays the same. The command line identifies a file by
     `archive_id`, `kind` and the URL without its query, which may be a signature that changes with each request. Files
-    that differ only in the query count as different ones.
+    that differ only in the query count as different ones. Brackets say how a field is known: see `RoomSettings`.
 
     Args:
-        kind: `recording`, `transcoded`, `chatdata` or `metadata`.
-        url: The file's URL. Its query may be a secret, and the repr omits it.
-        archive_id: The archive that contains the file.
-        room_id: The room of the session.
-        conf_num: The conference number of the session.
-        trans_date: The archive's time, as in the response.
+        kind: `recording`, `transcoded`, `chatdata` or `metadata`. [doc]
+        url: The file's URL. Its query may be a secret, and the repr omits it. [doc]
+        archive_id: The archive that contains the file. [doc]
+        room_id: The room of the session. [doc]
+        conf_num: The conference number of the session. [doc]
+        trans_date: The archive's time, as in the response. [doc]
     """
 
     composed: ClassVar[bool] = True

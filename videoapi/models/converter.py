@@ -111,12 +111,16 @@ def _converter() -> cattrs.Converter:
 
 def text(value: Any, _: Any = str) -> str:
     """Return a value as text; numbers and booleans as they look in JSON."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return str(value)
+    return _exact_text(value)
+
+
+def _exact_text(value: Any, _: Any = str) -> str:
+    if isinstance(value, str):
+        return value
     raise DecodeError(f"expected text, got {_kind(value)}")
 
 
@@ -176,7 +180,8 @@ def _union_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
         for member in members
         if (shapes := _accepted_shapes(member)) is not None
     ]
-    scalars = [read for scalar, read in _SCALARS.items() if scalar in members]
+    # Next to objects and lists, a text is a URL or a JSON text: never a number.
+    scalars = [read for scalar, read in _SCALARS.items() if scalar in members and not (readers and scalar is str)]
 
     def read(value: Any, _: Any) -> Any:
         if value is None and optional:
@@ -229,8 +234,9 @@ def _tuple_hook(kind: Any, converter: cattrs.Converter) -> _Hook:
 
 def _model_hook(cls: Any, converter: cattrs.Converter) -> _Hook:
     required = {field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING}
+    exact = {field.name for field in attrs.fields(cls) if "exact" in field.metadata}
     readers = [
-        (name, kind, _fitting(kind), converter.get_structure_hook(kind))
+        (name, kind, _fitting(kind), _exact_text if name in exact else converter.get_structure_hook(kind))
         for name, hint in field_types(cls).items()
         for kind in (hint if name in required else hint | None,)
     ]

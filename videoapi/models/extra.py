@@ -44,9 +44,7 @@ class ExtraSource:
         """Return the unknown fields of the model at this path."""
         raw = self._raw
         if raw is not None:
-            value, _ = loads_record(raw)
-            for step in self._where:
-                value = value[step]
+            value, _ = loads_record(raw, self._where)
             found: dict[Where, dict[str, Any]] = {}
             _find(self._model, value, self._where, found)
             # Set _found before clearing _raw: another thread may be in this method.

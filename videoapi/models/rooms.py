@@ -118,12 +118,14 @@ class Room(Model):
 class RoomSpec:
     """The definition of a room to create in bulk.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
     Args:
-        name: The room's name.
-        owner_ref: Your own reference of the room; if None, the client generates one.
-        settings: `RoomSettings`, or a mapping by API field name.
-        sip: True or False, `Sip`, or a mapping by API field name.
-        data: Your own keys, stored with the room.
+        name: The room's name. [doc, wire]
+        owner_ref: Your own reference of the room; if None, the client generates one. [doc, code]
+        settings: `RoomSettings`, or a mapping by API field name. [doc]
+        sip: True or False, `Sip`, or a mapping by API field name. [doc, wire, code]
+        data: Your own keys, stored with the room. [doc]
         key: Identifies this input in the outcome; never sent.
     """
 
@@ -154,8 +156,8 @@ class RoomSpec:
         if self.sip is not None:
             body["sip"] = {"enabled": self.sip} if isinstance(self.sip, bool) else plain(self.sip)
         if self.data is not None:
-            # Deeper, the response would be too deep to be read: it adds two levels.
-            body["data"] = plain(self.data, MAX_DEPTH - 2)
+            # Deeper, it would not be read again as it was sent: the room adds one level.
+            body["data"] = plain(self.data, MAX_DEPTH - 1)
         return body
 
     def __hash__(self) -> int:

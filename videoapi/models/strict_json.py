@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +14,8 @@ REPLACEMENT: Final = "\ufffd"
 Path = tuple[str, ...]
 
 _ATOMS: Final = frozenset({int, float, bool, type(None)})
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{}]', re.DOTALL)
+# Possessive, and matches wherever the text ends, so that no input causes backtracking.
+_BRACKET: Final = re.compile(rb'[^"\[\]{}]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^"\[\]{}]*+)*+([\[\]{}]|\Z)', re.DOTALL)
 
 
 class DecodeError(ValueError):
@@ -64,8 +65,12 @@ def loads(raw: bytes) -> Any:
         raise DecodeError("not valid JSON") from None
 
 
-def loads_record(raw: bytes) -> tuple[Any, list[Path]]:
+def loads_record(raw: bytes, where: Iterable[Any] = ()) -> tuple[Any, list[Path]]:
     """Parse one record of a list: as `loads`, but no value costs the record. A number out of range stays text.
+
+    Args:
+        raw: The JSON text.
+        where: The path of the record inside the text: keys and list indexes.
 
     Returns:
         The value, and what was replaced in it, as by `clean`.
@@ -75,26 +80,13 @@ def loads_record(raw: bytes) -> tuple[Any, list[Path]]:
     """
     try:
         value = msgspec.json.decode(raw)
-        if raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH:
-            # Not deep, and msgspec accepts no lone surrogates.
-            return value, []
+        # Not deep; and msgspec accepts no lone surrogates.
+        is_clean = raw.count(b"{") + raw.count(b"[") <= MAX_DEPTH
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        value = _loads_lenient(raw)
-    return clean(value)
-
-
-def _loads_lenient(raw: bytes) -> Any:
-    try:
-        return _parse_lenient(raw)
-    except RecursionError:
-        pass
-    except ValueError:
-        raise DecodeError("not valid JSON") from None
-    try:
-        # A value nested too deeply for the parser becomes a lone surrogate, which is replaced and reported.
-        return _parse_lenient(_shallow(raw))
-    except (ValueError, RecursionError):
-        raise DecodeError("not valid JSON") from None
+        value, is_clean = _loads_lenient(raw), False
+    for step in where:
+        value = value[step]
+    return (value, []) if is_clean else clean(value)
 
 
 def clean(value: Any) -> tuple[Any, list[Path]]:
@@ -167,26 +159,36 @@ def has_lone_surrogate(text: str) -> bool:
     return False
 
 
-def _shallow(raw: bytes) -> bytes:
-    """Return a JSON text with a lone surrogate in place of each value nested deeper than `MAX_DEPTH` levels."""
+def shallow(text: bytes) -> bytes:
+    """Return a JSON text with U+FFFD in place of each value that is nested too deeply.
+
+    It keeps one level more than `MAX_DEPTH`: the envelope around an object. Replaced values are not validated.
+    """
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return text
     kept: list[bytes] = []
     depth = at = 0
-    for token in _TOKEN.finditer(raw):
-        bracket = token.group()
+    for match in _BRACKET.finditer(text):
+        bracket = match[1]
         if bracket in (b"[", b"{"):
             depth += 1
-            if depth == MAX_DEPTH + 1:
-                kept.append(raw[at : token.start()])
-        elif bracket in (b"]", b"}"):
+            if depth == MAX_DEPTH + 2:
+                kept.append(text[at : match.start(1)])
+        elif bracket:
             depth -= 1
-            if depth == MAX_DEPTH:
-                kept.append(rb'"\ud800"')
-                at = token.end()
-    return b"".join((*kept, raw[at:] if depth <= MAX_DEPTH else b""))
+            if depth == MAX_DEPTH + 1:
+                kept.append(rb'"\ufffd"')
+                at = match.end()
+    return b"".join((*kept, text[at:] if depth <= MAX_DEPTH + 1 else b""))
 
 
-def _parse_lenient(raw: bytes) -> Any:
-    return json.loads(raw.decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text)
+def _loads_lenient(raw: bytes) -> Any:
+    try:
+        return json.loads(
+            shallow(raw).decode(), parse_constant=_no_constant, parse_float=_finite_or_text, parse_int=_int_or_text
+        )
+    except (ValueError, RecursionError):
+        raise DecodeError("not valid JSON") from None
 
 
 def _no_constant(name: str) -> float:

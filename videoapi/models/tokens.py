@@ -91,10 +91,10 @@ class Token(Model):
 
     Args:
         value: The token text, for the browser. [wire]
-        room_id: The room to join, as requested.
-        role: The role, as requested.
-        name: The name of the user, as requested.
-        user_ref: Your own reference of the user, as requested.
+        room_id: The room to join, as requested. [doc, wire]
+        role: The role, as requested. [doc, code]
+        name: The name of the user, as requested. [doc, wire]
+        user_ref: Your own reference of the user, as requested. [doc]
     """
 
     # Source: docs/contract.md 5.1.
@@ -138,12 +138,14 @@ class Token(Model):
 class TokenSpec:
     """The definition of a token to issue in bulk.
 
+    Brackets say how a field is known: see `RoomSettings`.
+
     Args:
-        room_id: The room to join.
-        name: The user's name, shown in the session.
-        role: `moderator`, `participant`, `viewer` or `audience`.
-        user_ref: Your own reference of the user, included in call records.
-        data: At most five of your own keys, visible in the session.
+        room_id: The room to join. [doc, wire]
+        name: The user's name, shown in the session. [doc, wire]
+        role: `moderator`, `participant`, `viewer` or `audience`. [doc, code]
+        user_ref: Your own reference of the user, included in call records. [doc]
+        data: At most five of your own keys, visible in the session. [doc, code]
         key: Identifies this input in the outcome; never sent.
     """
 

@@ -26,7 +26,8 @@ _QUALITIES = ("HD", "SD", "LD")
 _MODES = ("group", "lecture")
 _COUNT = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_CONF_NUM = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
+_LONGEST_CONF_NUM = 256
+_NOT_IN_URLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _MOST_DATA_KEYS = 5
 CLOCK_SKEW: Final = timedelta(minutes=5)
 """How far a start may lie in the past: the clocks of this machine and of the service may differ."""
@@ -163,7 +164,10 @@ def check_room_id(text: object) -> str:
     Raises:
         ValidationError: If it is missing (10001), or unsafe in a path.
     """
-    return _check_id(text, "room_id", 10001)
+    checked = _check_text(text, "room_id", 10001)
+    if not is_id(checked):
+        raise _invalid("room_id", None, "is not an ID: 1 to 128 letters, digits, - and _")
+    return checked
 
 
 def check_conf_num(text: object) -> str:
@@ -172,12 +176,17 @@ def check_conf_num(text: object) -> str:
     Raises:
         ValidationError: If it is missing (10201), or cannot be a segment of a path.
     """
-    if text is None or text == "":
-        raise _invalid("conf_num", 10201, "is required")
+    checked = _check_text(text, "conf_num", 10201)
     # The service chooses conference numbers, so any text is valid that keeps its meaning percent-encoded.
-    if not isinstance(text, str) or not _CONF_NUM.fullmatch(text) or text in (".", ".."):
-        raise _invalid("conf_num", None, "is not a conference number: give `record.conf_num` as it is")
-    return text
+    if len(checked) > _LONGEST_CONF_NUM:
+        problem = f"is longer than {_LONGEST_CONF_NUM} characters"
+    elif _NOT_IN_URLS.search(checked):
+        problem = "contains a control character or a lone surrogate"
+    elif checked in (".", ".."):
+        problem = "is a dot segment of a URL"
+    else:
+        return checked
+    raise _invalid("conf_num", None, f"{problem}: read the period and filter its records by conf_num")
 
 
 def period_day(value: object, *, field: str = "date") -> date:
@@ -221,13 +230,11 @@ def _parsed_day(text: str, field: str) -> date:
         raise _invalid(field, None, "is not a day: write YYYY-MM-DD") from None
 
 
-def _check_id(text: object, field: str, missing: int) -> str:
+def _check_text(text: object, field: str, missing: int) -> str:
     if text is None or text == "":
         raise _invalid(field, missing, "is required")
     if not isinstance(text, str):
         raise _invalid(field, None, f"must be text, not {type(text).__name__}")
-    if not is_id(text):
-        raise _invalid(field, None, "is not an ID: 1 to 128 letters, digits, - and _")
     return text
 
 

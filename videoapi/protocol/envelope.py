@@ -13,13 +13,10 @@ from typing import Any, Final
 
 import attrs
 
+from videoapi.models.strict_json import shallow
 from videoapi.protocol.classify import BodyKind, BodyResult
 
-MAX_DEPTH: Final = 64
 _BOM: Final = b"\xef\xbb\xbf"
-# Possessive and with an optional closing quote, so that no input causes backtracking.
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
-_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _DIGITS: Final = re.compile(r"[1-9][0-9]{0,9}")
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _ENVELOPE_KEYS: Final = frozenset(
@@ -56,16 +53,14 @@ def is_success(result: object) -> bool:
 def parse(body: bytes) -> Any:
     """Parse one JSON document strictly.
 
-    Rejected: NaN and infinities (also by overflow), more than 64 levels, invalid UTF-8, trailing
-    bytes, and duplicate envelope keys at the top level. A byte order mark is skipped; a lone
-    surrogate escape is kept. Source: RFC 8259.
+    Rejected: NaN and infinities (also by overflow), invalid UTF-8, trailing bytes, and duplicate
+    envelope keys at the top level. A byte order mark is skipped; a lone surrogate escape is kept; a
+    value nested too deeply is replaced (see `shallow`). Source: RFC 8259.
 
     Raises:
         InvalidJSON: If the bytes are not such a document.
     """
-    body = body.removeprefix(_BOM)
-    if _depth(body) > MAX_DEPTH:
-        raise InvalidJSON("nested too deeply")
+    body = shallow(body.removeprefix(_BOM))
     top: list[tuple[str, Any]] = []
 
     def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -126,19 +121,6 @@ def _result(document: dict[str, Any], result_optional: bool) -> BodyResult:
     complains = document.get("status") == "error" or any(key in document for key in _TEXT_KEYS)
     silent = "result" not in document and not complains
     return BodyKind.SUCCESS if result_optional and silent else BodyKind.NONE
-
-
-def _depth(body: bytes) -> int:
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    for byte in _STRING.sub(b"", body).translate(None, _NOT_BRACKETS):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
 
 
 def _two_documents(error: Exception) -> bool:

@@ -31,7 +31,7 @@ class Response:
     body: bytes = attrs.field(repr=False)
 
     def json(self) -> Any:
-        """Return the parsed body.
+        """Return the parsed body, with U+FFFD in place of values nested deeper than 65 levels.
 
         Raises:
             ProtocolError: If the body is not JSON.

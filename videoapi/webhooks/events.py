@@ -206,7 +206,7 @@ class UnknownEvent(WebhookEvent):
     """An event of a type that this version does not know; its own fields are in `extra`.
 
     Args:
-        type: The type, which is not one of the other classes.
+        type: The type, which is not one of the other classes. [doc, unknown]
         trans_date: When it happened, an aware datetime in UTC. [doc]
         app_id: The APP_ID of your project. [doc]
         room_id: The ID of the room. [doc]
