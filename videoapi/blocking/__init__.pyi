@@ -143,6 +143,9 @@ class BulkRun(Generic[_BulkRunS]):
         """Stop sending, wait for the requests in flight, and keep their outcomes in `report`.
 
         Called by `progress=` or by the iterator of the inputs, it only stops the run, once they return.
+
+        Raises:
+            ConfigurationError: If the run belongs to another event loop and has not ended. It continues.
         """
 
 class DialIns:
