@@ -167,14 +167,17 @@ class VideoClient:
     ) -> None:
         # Error reporters store the variables of the frames of an error.
         app_key, proxy = hidden(app_key), hidden(proxy)
-        credentials_source = source_of(app_id, app_key, credentials)
-        self._recording = recording_login(recording_auth)
-        del recording_auth
         if allow_http is None:
             allow_http = os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _YES
         if base_url is None:
             base_url = os.environ.get("VIDEOAPI_BASE_URL", DEFAULT_BASE_URL)
-        self._base = BaseUrl.parse(base_url, allow_http=allow_http)
+        try:
+            credentials_source = source_of(app_id, app_key, credentials)
+            self._recording = recording_login(recording_auth)
+            self._base = BaseUrl.parse(base_url, allow_http=allow_http)
+        finally:
+            # Also if they are invalid.
+            del credentials, recording_auth, base_url
         self._allow_http = allow_http
         if session is not None and not isinstance(session, SessionManager):
             raise ConfigurationError(f"session must be a SessionManager, not {type(session).__name__}.")

@@ -7,11 +7,14 @@ import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
 from videoapi.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 __version__ = "0.1.0"
 DEFAULT_BASE_URL: Final = "https://api.enablex.io/video/v2"
@@ -65,8 +68,11 @@ def _secret(value: str | Secret) -> Secret:
 
 
 def hidden(value: str | Secret | None) -> str | Secret | None:
-    """Return text as a secret, for a variable: error reporters store the variables of the frames of an error."""
-    return Secret(value) if isinstance(value, str) and value else value
+    """Return a value as a secret, for a variable: error reporters store the variables of the frames of an error.
+
+    A value of another type may be a secret, too, such as the key as bytes; an empty one is returned unchanged.
+    """
+    return _secret(value) if value else value
 
 
 def _problem(text: object) -> str | None:
@@ -80,7 +86,7 @@ def _problem(text: object) -> str | None:
     return None
 
 
-@attrs.frozen
+@attrs.frozen(init=False)
 class Credentials:
     """An APP_ID and its APP_KEY: user name and password for HTTP Basic.
 
@@ -91,14 +97,18 @@ class Credentials:
     Source: docs/contract.md 1.1.
     """
 
-    app_id: str = attrs.field(converter=exact_text)
-    app_key: Secret = attrs.field(converter=_secret)
+    app_id: str
+    app_key: Secret
 
-    def __attrs_post_init__(self) -> None:
-        for name, problem in (("app_id", _problem(self.app_id)), ("app_key", _problem(self.app_key.value))):
+    def __init__(self, app_id: str, app_key: str | Secret) -> None:
+        # Not that of attrs: error reporters store the variables of the frames of an error.
+        app_key = _secret(app_key)
+        object.__setattr__(self, "app_id", exact_text(app_id))
+        object.__setattr__(self, "app_key", app_key)
+        for name, problem in (("app_id", _problem(app_id)), ("app_key", _problem(app_key.value))):
             if problem is not None:
                 raise ConfigurationError(f"{name} {problem}.")
-        if ":" in self.app_id:
+        if ":" in app_id:
             raise ConfigurationError("app_id holds a colon, which HTTP Basic cannot carry.")
 
     @property
@@ -147,10 +157,14 @@ def source_of(
     """
     if credentials is None:
         return credentials_from(app_id, app_key)
-    if app_id is not None or app_key is not None:
-        raise ConfigurationError("Give app_id= and app_key=, or credentials=, not both.")
-    if not isinstance(credentials, Credentials):
-        must_be_callable("credentials", credentials)
+    both = app_id is not None or app_key is not None
+    if both or not (isinstance(credentials, Credentials) or callable(credentials)):
+        kind = type(credentials).__name__
+        # It may be a pair with the key, and error reporters store the variables of the frames of an error.
+        del credentials
+        raise ConfigurationError(
+            "Give app_id= and app_key=, or credentials=, not both." if both else f"credentials: {kind} is not callable."
+        )
     return credentials
 
 
@@ -211,22 +225,23 @@ class BaseUrl:
         Raises:
             ConfigurationError: If it is not http(s), has credentials, a query or a fragment, or must not be http.
         """
-        from yarl import URL
-
-        if isinstance(text, str) and not text.strip():
+        is_empty = isinstance(text, str) and not text.strip()
+        parsed = _without_secrets(text)
+        # It may have a password, and error reporters store the variables of the frames of an error.
+        del text
+        if is_empty:
             raise ConfigurationError(f"base_url is empty: expected a URL such as {DEFAULT_BASE_URL}.")
-        try:
-            url = URL(text.strip() if isinstance(text, str) else text)
-            host, user, port = url.host, url.user or url.password, url.port
-        except (ValueError, TypeError, LookupError):
-            raise ConfigurationError(f"Invalid base_url: expected a URL such as {DEFAULT_BASE_URL}.") from None
+        if parsed is None:
+            raise ConfigurationError(f"Invalid base_url: expected a URL such as {DEFAULT_BASE_URL}.")
+        url, port, has_more = parsed
+        host = url.host
         if url.scheme not in ("http", "https") or not host:
             raise ConfigurationError("Invalid base_url: it must begin with https:// and name a host.")
         if not _is_host(url.raw_host or ""):
             raise ConfigurationError(f"Invalid base_url: {host!r} cannot be a host name.")
         if port == 0:
             raise ConfigurationError("Invalid base_url: the port must be 1 to 65535, not 0.")
-        if user or url.query_string or url.fragment:
+        if has_more:
             raise ConfigurationError("Invalid base_url: it must have no user, query or fragment.")
         if url.scheme == "http" and not (allow_http or is_loopback(host)):
             raise ConfigurationError(
@@ -237,6 +252,22 @@ class BaseUrl:
 
     def __str__(self) -> str:
         return self.origin + self.prefix
+
+
+def _without_secrets(text: Any) -> tuple[URL, int | None, bool] | None:
+    """Return a URL without user, query and fragment, its port, and whether it has any of them; None if it is invalid.
+
+    Returns None rather than raise, as the frames of the error would hold the text.
+    """
+    from yarl import URL
+
+    try:
+        url = URL(text.strip() if isinstance(text, str) else text)
+        has_user = bool(url.user or url.password)
+        bare = (url.with_user(None) if has_user else url).with_query(None).with_fragment(None)
+        return bare, url.port, has_user or bool(url.query_string or url.fragment)
+    except (ValueError, TypeError, LookupError):
+        return None
 
 
 def address(host: str | None, port: int | None = None) -> str:
@@ -255,10 +286,12 @@ def proxy_url(text: str | Secret | None) -> Secret | None:
         return None
     # Error reporters store the variables of the frames of an error.
     text = hidden(text)
-    if isinstance(text, Secret) and _is_proxy(text.value):
-        return text
-    is_address = isinstance(text, Secret) and _ADDRESS.fullmatch(text.value) is not None
-    shown = f"http://{text.value}" if isinstance(text, Secret) and is_address else "http://proxy.example.com:3128"
+    shown = "http://proxy.example.com:3128"
+    if isinstance(text, Secret) and isinstance(text.value, str):
+        if _is_proxy(text.value):
+            return text
+        if _ADDRESS.fullmatch(text.value) is not None:
+            shown = f"http://{text.value}"
     raise ConfigurationError(f"Invalid proxy: expected the URL of an HTTP proxy, such as {shown}.")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import attrs
@@ -15,6 +16,20 @@ log: Final = logging.getLogger("videoapi")
 def log_unknown(route: str, reference: str | None) -> None:
     """Warn about a create that ended with an unknown outcome."""
     log.warning("%s ended with an unknown outcome, reference %s", route, reference)
+
+
+@contextmanager
+def log_cancelled(route: str, reference: str | None) -> Generator[None, None, None]:
+    """Warn about a create that is cancelled in the block, and may have been executed.
+
+    A web framework that cancels it does not show the note of the error.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if getattr(error, "may_have_executed", True):
+            log_unknown(route, reference)
+        raise
 
 
 @attrs.frozen(kw_only=True)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from videoapi.client import VideoClient
     from videoapi.sandbox import Sandbox
+else:
+    # For `typing.get_type_hints`.
+    aioresponses = VideoClient = Sandbox = Any
 
 
 @pytest.fixture

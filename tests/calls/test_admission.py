@@ -370,6 +370,31 @@ async def test_deadline_without_free_connection_does_not_name_the_rate() -> None
     assert "rate limit" not in str(failed.value)
 
 
+async def test_deadline_in_line_after_a_refusal_says_that_nothing_was_executed() -> None:
+    held = asyncio.Event()
+
+    async def script(link: Link) -> None:
+        while True:
+            if (await link.request()).method == "GET":
+                await held.wait()
+            link.answer(429, b"", {"Retry-After": "1"})
+            await link.drain()
+
+    async with serve(script) as server, SessionManager(max_connections=1) as manager:
+        other = VideoClient("other", "key", server.base_url, session=manager)
+        client = VideoClient("id", "key", server.base_url, session=manager, timeout=3, retry=EAGER)
+        async with other, client:
+            (task,) = await in_background([client.rooms.create(name="Stand-up")])
+            await until(lambda: server.requests)
+            tasks = await in_background([other.rooms.get(ROOM_ID)])
+            with pytest.raises(CallTimeout, match=r"no free connection within .* Not executed\.") as failed:
+                await task
+            assert len(server.requests) == 2
+            await end(tasks)
+            held.set()
+    assert (failed.value.may_have_executed, failed.value.attempts) == (False, 1)
+
+
 async def test_time_in_line_is_reported_as_waited() -> None:
     events: list[AttemptEvent] = []
 

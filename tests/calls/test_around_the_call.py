@@ -11,8 +11,8 @@ import subprocess
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -45,8 +45,12 @@ from videoapi import (
     ValidationError,
     VideoClient,
     new_reference,
+    pytest_plugin,
 )
 from videoapi.testing import fixed_references
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs"))
+from _site.names import MODULES
 
 OPERATIONS = {"read": "GET", "update": "PATCH", "create": "POST", "delete": "DELETE"}
 DONE = repeating(answer(200, {"result": 0, "items": [1]}))
@@ -752,12 +756,15 @@ async def test_autospec_of_the_class_builds_clients_with_namespaces() -> None:
 
 
 def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Yield every public function, class, method and property of the package, with its name."""
-    from videoapi import sandbox, testing
-
-    roots: list[tuple[str, Any]] = [(f"videoapi.{name}", getattr(videoapi, name)) for name in videoapi.__all__]
-    roots += [(f"videoapi.testing.{name}", getattr(testing, name)) for name in testing.__all__]
-    roots += [(f"videoapi.sandbox.{name}", getattr(sandbox, name)) for name in sandbox.__all__]
+    """Yield every public function, class, method, property and fixture of the package, with its name."""
+    roots: list[tuple[str, Any]] = []
+    for module in map(import_module, MODULES):
+        roots += [(f"{module.__name__}.{name}", getattr(module, name)) for name in module.__all__]
+    roots += [
+        (f"videoapi.pytest_plugin.{name}", inspect.unwrap(value))
+        for name, value in vars(pytest_plugin).items()
+        if name.startswith("videoapi_")
+    ]
     roots += [
         (f"VideoClient.{name}", getattr(VideoClient, name)) for name in ("rooms", "tokens", "cdr", "archives", "dialin")
     ]
@@ -769,7 +776,7 @@ def public_callables() -> Iterator[tuple[str, Callable[..., Any]]]:
             for attribute in dir(value):
                 member = inspect.getattr_static(value, attribute)
                 function = getattr(member, "fget", None) or getattr(member, "__func__", member)
-                is_own = inspect.isfunction(function) and function.__module__.startswith("videoapi")
+                is_own = inspect.isfunction(function) and (function.__module__ or "").startswith("videoapi")
                 if is_own and (
                     not attribute.startswith("_")
                     or attribute in ("__init__", "__aenter__", "__aexit__", "__aiter__", "__await__")
@@ -782,9 +789,7 @@ CALLABLES = dict(public_callables())
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_type_hints_of_public_callables_resolve(name: str) -> None:
-    # Of an extra, which is imported only when it is used.
-    extras = {"pyarrow": SimpleNamespace(RecordBatch=object)}
-    assert isinstance(typing.get_type_hints(CALLABLES[name], localns=extras), dict)
+    assert isinstance(typing.get_type_hints(CALLABLES[name]), dict)
 
 
 @pytest.mark.parametrize("name", ["rooms", "tokens", "cdr", "archives", "dialin"])

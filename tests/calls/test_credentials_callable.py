@@ -136,6 +136,23 @@ async def test_callable_that_hangs_after_an_unknown_attempt_keeps_the_doubt() ->
     assert "Not sent." not in str(failed.value)
 
 
+THROTTLED = repeating(answer(429, b"", {"Retry-After": "0"}))
+
+
+@pytest.mark.parametrize("failure", [OSError("sealed"), None], ids=["raises", "hangs"])
+@pytest.mark.parametrize("operation", ["create", "update"])
+async def test_callable_that_fails_after_a_refusal_says_that_nothing_was_executed(
+    operation: str, failure: OSError | None
+) -> None:
+    async with serve(THROTTLED) as server:
+        async with client_of(Source(failure, from_call=2), server.base_url, timeout=3) as client:
+            with pytest.raises(CredentialsUnavailable if failure else CallTimeout, match="callable") as failed:
+                await call(client, operation)
+        assert len(server.requests) == 1
+    assert str(failed.value).endswith("Not executed.")
+    assert (failed.value.may_have_executed, failed.value.attempts) == (False, 1)
+
+
 @pytest.mark.parametrize("on_unknown", ["look", "resend"])
 async def test_callable_that_hangs_in_the_look_up_leaves_a_create_unknown(on_unknown: str) -> None:
     async with serve(dropping) as server:

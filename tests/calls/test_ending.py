@@ -234,6 +234,7 @@ async def test_close_ends_a_create_in_backoff() -> None:
         assert not isinstance(failure, CreateOutcomeUnknown)
         assert not failure.may_have_executed
         assert failure.reference is not None
+        assert "Not executed." in str(failure)
 
 
 async def test_close_ends_calls_that_wait_for_the_end_of_a_pause() -> None:

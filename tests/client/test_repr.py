@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 import videoapi
-from videoapi import blocking, webhooks
+from videoapi import Credentials, RedisGate, RedisLeases, blocking, webhooks
 from videoapi.models.rooms import Room
 from videoapi.sandbox import Sandbox
 
@@ -25,6 +25,9 @@ CONSTRUCTORS: list[Callable[[], object]] = [
     lambda: webhooks.Webhooks(("a:b", "key")),
     lambda: webhooks.Webhooks(("a", "b"), tries=0),
     lambda: Sandbox(strict="nonsense"),
+    lambda: RedisLeases("redis://localhost:99999", "job"),
+    lambda: RedisGate("redis://localhost:99999", processes=1),
+    lambda: Credentials("a:b", "key"),
 ]
 
 

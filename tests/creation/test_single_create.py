@@ -65,6 +65,50 @@ async def test_strict_does_not_look_up_the_room(client: VideoClient, sandbox: Sa
     assert sandbox.ledger.requests() == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "then", "on_unknown", "logged"),
+    [
+        ("hang", "", "look", 1),
+        ("drop_after", "rooms.list", "look", 1),
+        ("drop_before", "rooms.list", "resend", 1),
+        ("drop_before", "rooms.create", "resend", 1),
+        ("throttle", "", "look", 0),
+    ],
+    ids=["in flight", "in its look-up", "while it is settled", "as it creates a self-check room", "throttled"],
+)
+async def test_cancelled_create_is_logged_if_it_may_have_been_executed(
+    client: VideoClient,
+    sandbox: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    then: str,
+    on_unknown: Any,
+    logged: int,
+) -> None:
+    sandbox.fault("rooms.create", fault, times=1, **({"retry_after": 10} if fault == "throttle" else {}))
+    if then:
+        sandbox.fault(then, "hang")
+    reference = new_reference()
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await client.rooms.create(name="Board", reference=reference, on_unknown=on_unknown)
+
+    texts = [record.getMessage() for record in caplog.records if "unknown outcome" in record.getMessage()]
+    assert texts == [f"rooms.create ended with an unknown outcome, reference {reference}"] * logged
+
+
+@pytest.mark.parametrize(("operation", "logged"), [("create", 1), ("update", 0)])
+async def test_cancelled_create_of_an_own_route_is_logged(
+    client: VideoClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, operation: Any, logged: int
+) -> None:
+    sandbox.fault("rooms.create", "hang", times=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await client.request("POST", "/rooms", json={"name": "Board"}, operation=operation)
+    assert sum("POST /rooms ended with an unknown outcome" in text for text in caplog.messages) == logged
+
+
 @pytest.mark.parametrize("owner_ref", [None, "team-1"])
 async def test_resend_sends_again_when_the_room_is_proven_absent(
     client: VideoClient, sandbox: Sandbox, owner_ref: str | None

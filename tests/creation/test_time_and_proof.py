@@ -279,7 +279,7 @@ class TestSelfCheckRooms:
             report = await client.rooms.create_many(given(), give_up_after=0.3, audit=False)
 
         assert isinstance(report.stopped, CallTimeout)
-        assert "within 0.3 s (give_up_after); the last attempt: HTTP 503." in str(report.stopped)
+        assert "within 0.3 s (give_up_after). The last attempt: HTTP 503." in str(report.stopped)
         assert report.counts == {"unknown": read}
         assert 1_000 <= read < 1_100
 

@@ -241,6 +241,42 @@ async def test_timeout_after_send_leaves_the_outcome_unknown(word: str, route: R
     assert "Not sent." not in str(raised.value)
 
 
+@pytest.mark.parametrize("word", ["400", "429"])
+async def test_timeout_after_a_refusal_says_that_nothing_was_executed(word: str) -> None:
+    async def hanging(request: Request, send: Send) -> Outcome:
+        await send(request)
+        await hang(transport.time)
+        raise AssertionError
+
+    transport = wire(Time(), word)
+    request = creating(ask(routes.CREATE_ROOM, timeout=0.01, attempts=1))
+    with pytest.raises(errors.CallTimeout, match=r"a middleware did not end .* Not executed\.") as raised:
+        await make_pipeline(transport.time, transport, hanging).run(request)
+    assert (raised.value.may_have_executed, raised.value.attempts, transport.count) == (False, 1, 1)
+
+
+async def test_refusal_of_a_request_that_a_task_of_a_middleware_sent_counts() -> None:
+    async def hanging(request: Request, send: Send) -> Outcome:
+        await asyncio.create_task(send(request))  # type: ignore[arg-type]
+        await hang(transport.time)
+        raise AssertionError
+
+    transport = wire(Time(), "400")
+    with pytest.raises(errors.CallTimeout, match=r"Not executed\."):
+        await make_pipeline(transport.time, transport, hanging).run(ask(routes.DELETE_ROOM, timeout=0.01, attempts=1))
+
+
+@pytest.mark.parametrize(
+    ("route", "state"), [(routes.DELETE_ROOM, " Not executed."), (routes.GET_ROOM, "")], ids=lambda each: str(each)
+)
+async def test_attempt_that_is_not_sent_after_a_refusal_leaves_it_in_the_error(route: Route, state: str) -> None:
+    time = Time()
+    with pytest.raises(errors.ConnectionFailed) as raised:
+        await time.run(make_pipeline(time, wire(time, "429 refused")).run(ask(route, attempts=2)))
+    assert raised.value.attempts == 2
+    assert str(raised.value).endswith(f"refused (attempt 2 of 2).{state}")
+
+
 @pytest.mark.parametrize(("word", "executed"), [("400", False), ("lost", True), ("ok", True)])
 async def test_cancellation_after_send_states_what_is_known(word: str, executed: bool) -> None:
     sent = asyncio.Event()

@@ -34,8 +34,12 @@ class Blocking:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         shared = [value._portal for value in (*args, *kwargs.values()) if isinstance(value, Blocking)]
         self._owns_portal, self._callbacks = not shared, None
-        args, kwargs, _ = _adapted(self._of_class.__init__, args, kwargs, None)  # type: ignore[misc]
-        source = self._source = self._of_class(*args, **kwargs)
+        try:
+            args, kwargs, _ = _adapted(self._of_class.__init__, args, kwargs, None)  # type: ignore[misc]
+            source = self._source = self._of_class(*args, **kwargs)
+        finally:
+            # They hold the key, and error reporters store the variables of the frames of an error.
+            del args, kwargs
         self._portal = shared[0] if shared else Portal(repr(source), source.aclose)
 
     @classmethod
@@ -185,7 +189,10 @@ def _constructor(kind: type) -> Any:
     """Return a constructor with the signature of the async class, for `help`, notebooks and autospecs."""
 
     def construct(self: Blocking, *args: Any, **kwargs: Any) -> None:
-        Blocking.__init__(self, *args, **kwargs)
+        try:
+            Blocking.__init__(self, *args, **kwargs)
+        finally:
+            del args, kwargs
 
     return _documented(construct, kind.__init__)  # type: ignore[misc]
 

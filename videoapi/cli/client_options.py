@@ -177,7 +177,8 @@ def read_key(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             mode = stat.S_IMODE(path.stat().st_mode)
-            key = file.read(4096).strip()
+            # Not before: error reporters store the variables of the frames of an error.
+            key = "" if mode & 0o077 else file.read(4096).strip()
     except (OSError, UnicodeDecodeError):
         raise ConfigurationError(f"The key file {path} cannot be read.") from None
     if mode & 0o077:

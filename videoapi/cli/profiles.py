@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shlex
 import stat
 import tomllib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import attrs
 
@@ -18,6 +19,8 @@ from videoapi.cli.messages import CommandError
 from videoapi.cli.profile_text import line_of, replace_table
 from videoapi.files import FileTaken, PartFile
 
+P = ParamSpec("P")
+T = TypeVar("T")
 DEFAULT: Final = "default"
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 KEYS: Final = ("app_id", "app_key", "base_url", "proxy", "ca_file", "recording_user", "recording_password")
@@ -41,6 +44,20 @@ class Profile:
     values: Mapping[str, str] = attrs.field(repr=False)
 
 
+def _without_frames(method: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a method so that its errors have none of its frames, whose variables hold the keys of the file."""
+
+    @functools.wraps(method)
+    def clean(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except CommandError as error:
+            error.__context__ = None
+            raise error.with_traceback(None) from None
+
+    return clean
+
+
 class ProfileFile:
     """The file with all profiles.
 
@@ -60,6 +77,7 @@ class ProfileFile:
         folder = home if home.is_absolute() else Path("~/.config").expanduser()
         return cls(folder / "videoapi" / "config.toml")
 
+    @_without_frames
     def read(self, name: str | None) -> Profile | None:
         """Return a profile; without a name, `default` if the file has it, else None.
 
@@ -79,6 +97,7 @@ class ProfileFile:
             )
         return Profile(name, self._checked(name, found[name], text))
 
+    @_without_frames
     def find(self, name: str) -> Profile | None:
         """Return a profile by its name, or None.
 
@@ -89,6 +108,7 @@ class ProfileFile:
         found = self._profiles(text)
         return Profile(name, self._checked(name, found[name], text)) if name in found else None
 
+    @_without_frames
     def write(self, profile: Profile, *, replace: bool) -> Path:
         """Write a profile, and leave everything else in the file as it is.
 

@@ -25,7 +25,7 @@ from videoapi.cli.profiles import DEFAULT, NAME, Profile, ProfileFile
 from videoapi.cli.streams import is_terminal, tell
 from videoapi.cli.terminal import for_people, print_status
 from videoapi.cli.trial import try_account
-from videoapi.config import DEFAULT_BASE_URL, BaseUrl, Credentials, proxy_url
+from videoapi.config import DEFAULT_BASE_URL, BaseUrl, Credentials, Secret, proxy_url
 from videoapi.errors import CallTimeout, ConfigurationError, ConnectionFailed, VideoAPIError
 
 _INTERRUPTED: Final = 130
@@ -177,15 +177,17 @@ def _values(options: LoginOptions) -> dict[str, str]:
         ConfigurationError: If one cannot be used.
     """
     app_id = (options.app_id or click.prompt("APP_ID", err=True)).strip()
-    app_key = _key(options).strip()
+    # Error reporters store the variables of the frames of an error.
+    app_key = Secret(_key(options).strip())
     Credentials(app_id, app_key)
     base_url = options.base_url
     if base_url is None:
         default = DEFAULT_BASE_URL
         base_url = default if options.key_stdin else click.prompt("Base URL", default=default, err=True)
     BaseUrl.parse(base_url, allow_http=os.environ.get("VIDEOAPI_ALLOW_HTTP", "").lower() in _TRUE)
-    values = {"app_id": app_id, "app_key": app_key, "base_url": base_url.strip()}
-    if (proxy := proxy_url(options.proxy)) is not None:
+    proxy = proxy_url(options.proxy)
+    values = {"app_id": app_id, "app_key": app_key.value, "base_url": base_url.strip()}
+    if proxy is not None:
         values["proxy"] = proxy.value
     if options.ca_file is not None:
         # Commands are run in any folder.

@@ -19,7 +19,7 @@ from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, CreatePolicy, ScanResult, Step, attempted, given_up, scanned
 from videoapi.errors import CreateOutcomeUnknown, NotFound, ValidationError, VideoAPIError
-from videoapi.events import log, log_unknown
+from videoapi.events import log, log_cancelled, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.models.validation import check_room_id
 from videoapi.pipeline.clock import LoopClock
@@ -75,7 +75,8 @@ class Creator:
                 return await self.create(pipeline.within(recorded), request, on_unknown, shared=shared)
         began = self._clock()
         assert request.reference is not None
-        with self.sending(request.reference) if shared else _UNSHARED:
+        sending = self.sending(request.reference) if shared else _UNSHARED
+        with sending, log_cancelled(request.route.name, request.reference):
             outcome = await self.send(pipeline, request, shared=shared)
             if outcome.classification.verdict is Verdict.DONE:
                 created: Room = outcome.value

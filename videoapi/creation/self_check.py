@@ -113,9 +113,9 @@ class SelfCheckRoom:
             self._failing_since = began if self._failing_since is None else self._failing_since
             cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
             if 0 < patience.give_up_after < clock.now() - self._failing_since:
-                limit = f"{patience.give_up_after:g} s (give_up_after)"
+                seconds = patience.give_up_after
                 self.failure = CallTimeout(
-                    f"No self-check room could be created within {limit}; the last attempt: {cause}.",
+                    f"No self-check room was created within {seconds:g} s (give_up_after). The last attempt: {cause}.",
                     status=outcome.status,
                     retryable=True,
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from videoapi.arrow.periods import By, Period, windows
@@ -13,6 +14,9 @@ from videoapi.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dask import dataframe
+else:
+    # For `typing.get_type_hints`: the optional package is imported only when it is used.
+    dataframe = SimpleNamespace(DataFrame=Any)
 
 
 def read_cdr(start: date | str, end: date | str, *, by: By = "week") -> dataframe.DataFrame:

@@ -87,6 +87,9 @@ async def create_rooms_on_dask(
         ConfigurationError: If a shard would take too long, a lease is too short, or a worker has other settings.
         ConnectionFailed: If Redis cannot be used.
     """
+    url = redis_url(redis)
+    # Error reporters store the variables of the frames of an error.
+    del redis
     settings = JobSettings(
         job_id=job_id or new_reference(),
         new=new or job_id is None,
@@ -99,7 +102,7 @@ async def create_rooms_on_dask(
         on_unknown=on_unknown,
     )
     job = ShardedJob(client, specs, settings)
-    async with RedisLeases(redis_url(redis), settings.job_id, ttl=lease_ttl) as leases:
+    async with RedisLeases(url, settings.job_id, ttl=lease_ttl) as leases:
         await job.begin(leases)
         run = _DaskRun(cluster, worker or worker_client, leases, job, progress)
         try:

@@ -11,7 +11,7 @@ import attrs
 from videoapi.config import Credentials
 from videoapi.protocol.outcome import Stream
 from videoapi.protocol.routes import Request
-from videoapi.protocol.types import Verdict
+from videoapi.protocol.types import Phase, Verdict
 from videoapi.transport.attempt import Attempt
 from videoapi.transport.deadlines import Deadline
 
@@ -87,7 +87,12 @@ class Call:
         """What is known of the request."""
         if self.may_have_executed:
             return "May have been executed."
-        return "Not executed." if self.refused or any(part.refused for part in self.parts) else "Not sent."
+        return "Not executed." if self.was_refused else "Not sent."
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether an attempt was answered and not executed."""
+        return self.refused > 0 or any(part.refused for part in self.parts)
 
     @property
     def sent(self) -> int:
@@ -110,11 +115,12 @@ class Call:
         self.credentials, self.attempt, self.waiting = attempt.credentials, attempt, Wait.NOTHING
         return attempt
 
-    def end(self, verdict: Verdict) -> None:
-        """Record the verdict of the attempt in progress."""
+    def end(self, verdict: Verdict, phase: Phase) -> None:
+        """Record the verdict of the attempt in progress, and how far it got."""
         self.attempts += 1
         if verdict is Verdict.DONE or verdict is Verdict.UNKNOWN:
             self.executed += 1
-        elif verdict is not Verdict.NOT_SENT:
+        elif phase is not Phase.NOT_SENT:
+            # A proxy that refuses to connect rejects a request that was not sent.
             self.refused += 1
         self.attempt = None

@@ -61,7 +61,7 @@ class Gate(Protocol):
         """Pause the account in all processes, after an HTTP 429. This may be a coroutine function.
 
         Args:
-            seconds: Length of the pause in seconds, from now.
+            seconds: Length of the pause in seconds, from now: at most 300, and up to 1 s of jitter.
         """
         ...
 

@@ -11,7 +11,8 @@ from videoapi.protocol.backoff import add_jitter, jitter
 
 _POLL: Final = 0.5
 _LONGEST: Final = 300.0
-"""Longest pause that one response can cause for all calls of an account, in seconds."""
+"""Longest pause that one response can cause for all calls of an account, in seconds. Then the service is asked again:
+it may have named a time that is too long, and recovered."""
 
 
 class PauseGate:
@@ -38,7 +39,11 @@ class PauseGate:
         return max(0.0, self._until - self._clock.now()) if self.closed else 0.0
 
     def pause(self, retry_after: float | None = None) -> None:
-        """Close the gate, or extend its pause; failures at the same time count once."""
+        """Close the gate, or extend its pause; failures at the same time count once.
+
+        Args:
+            retry_after: Seconds that the service named. After 300 s, it is asked again, however long they are.
+        """
         now = self._clock.now()
         if not self.closed or now >= self._until:
             self._streak += 1

@@ -183,6 +183,8 @@ class Pipeline:
                 if outcome is None or outcome.verdict is not Verdict.DONE or stream is not outcome.stream:
                     await stream.aclose()
         assert outcome is not None
+        if outcome.phase is Phase.NOT_SENT and call.was_refused:
+            outcome = attrs.evolve(outcome, refused_before=True)
         if call.reported:
             self.retries.reporter.ended(call, outcome, self.retries.clock.now() - began)
         return outcome

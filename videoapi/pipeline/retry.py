@@ -106,10 +106,9 @@ class Retries:
                 # It could not be sent, for example because the client was closed; earlier attempts were.
                 executed = call.attempt is not None and call.attempt.protocol is not None
                 error.attempts, error.may_have_executed = attempt, unknown > 0 or executed
-                if unknown:
-                    error.message = error.message.replace("Not sent.", "May have been executed.")
                 if not executed:
                     call.attempt = None
+                error.message = error.message.replace("Not sent.", call.state)
                 raise
             if this.expired:
                 # Connecting took so long that the account was paused, or the slot of its rate passed.
@@ -136,7 +135,7 @@ class Retries:
                 self._update_gates(account, credentials.app_id, outcome, began)
                 step, cost = self._next_step(account, request, outcome, attempt, unknown, call.deadline - now())
                 spent = cost or spent
-            call.end(verdict)
+            call.end(verdict, outcome.phase)
             if call.reported:
                 self.reporter.attempted(call, request, outcome, attempt, now() - began, step)
             if isinstance(step, GiveUp):

@@ -170,7 +170,7 @@ def _state(request: Request, outcome: Outcome) -> str:
     reads = request.route.operation is Operation.SAFE
     if outcome.may_have_executed:
         return "" if reads else "May have been executed."
-    if outcome.phase is Phase.NOT_SENT:
+    if outcome.phase is Phase.NOT_SENT and not outcome.refused_before:
         return "Not sent."
     return "" if reads or outcome.verdict is Verdict.UNKNOWN else "Not executed."
 

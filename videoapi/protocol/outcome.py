@@ -115,6 +115,7 @@ class Outcome:
         waited: Seconds spent waiting for a connection, the account's pause and its rate limit.
         attempts: Number of attempts.
         may_have_executed: Whether the service may have executed the request.
+        refused_before: Whether the last attempt was not sent, and an earlier one was answered and not executed.
         cause: The error after which the outcome stayed unknown.
     """
 
@@ -132,6 +133,7 @@ class Outcome:
     waited: float = 0.0
     attempts: int = 1
     may_have_executed: bool = False
+    refused_before: bool = False
     cause: Exception | None = attrs.field(default=None, repr=False)
 
     @property

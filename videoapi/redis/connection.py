@@ -69,7 +69,7 @@ class RedisConnections:
     def __init__(self, url: str | Secret, *, timeout: float, purpose: str) -> None:
         secret = hidden(url)
         del url
-        if not isinstance(secret, Secret):
+        if not isinstance(secret, Secret) or not isinstance(secret.value, str):
             raise ConfigurationError(f"{purpose}: the URL of Redis is empty; give one such as {_EXAMPLE}.")
         self._url = secret
         self._timeout = timeout

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
-from videoapi.config import Secret, positive_seconds
+from videoapi.config import Secret, hidden, positive_seconds
 from videoapi.errors import ConfigurationError, ConnectionFailed, LeaseHeld, LeaseLost
 from videoapi.redis.connection import UNEXPECTED, RedisConnections, RedisFailed
 from videoapi.redis.contacts import Contacts
@@ -108,14 +108,19 @@ class RedisLeases:
     """
 
     def __init__(self, url: str | Secret, job_id: str, *, ttl: float = TTL, nonce: str | None = None) -> None:
+        secret = hidden(url)
+        del url
         self._ttl = positive_seconds("ttl", ttl) or TTL
         self._key = f"videoapi:leases:{_checked('job_id', job_id)}"
         self._nonce = nonce or ""
         self._begun = ""
         limit = min(_LONGEST_TRIP, self._ttl / _RENEWALS)
-        self._connections = RedisConnections(url, timeout=limit, purpose="RedisLeases")
+        self._connections = RedisConnections(secret or "", timeout=limit, purpose="RedisLeases")
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_connections"):
+            # In a traceback of its own constructor.
+            return "<RedisLeases>"
         return f"<RedisLeases of {self._key.rpartition(':')[2]!r} at {self._connections.where}, ttl {self._ttl:g} s>"
 
     async def __aenter__(self) -> Self:

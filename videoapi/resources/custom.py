@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Final
 from urllib.parse import quote, unquote, urlencode
 
 from videoapi.errors import ValidationError
-from videoapi.events import log_unknown
+from videoapi.events import log_cancelled, log_unknown
 from videoapi.models.codec import encode
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.error_mapping import error_from_outcome
@@ -47,9 +48,11 @@ async def send(
         body=None if json is None else encode(json),
         headers=headers or {},
     )
-    outcome = await pipeline.send(request)
+    creates = route.operation is Operation.NON_REPEATABLE
+    with log_cancelled(f"{method} {target}", None) if creates else nullcontext():
+        outcome = await pipeline.send(request)
     if outcome.verdict is not Verdict.DONE:
-        if route.operation is Operation.NON_REPEATABLE and outcome.may_have_executed:
+        if creates and outcome.may_have_executed:
             log_unknown(f"{method} {target}", None)
         raise error_from_outcome(request, outcome)
     request_id = outcome.headers.get("X-Request-Id")

@@ -107,15 +107,18 @@ class Sandbox:
         console: bool = False,
         **switches: Any,
     ) -> None:
-        target = WebhookTarget.from_arguments(webhook_url, webhook_auth)
-        # Error reporters store the variables of the frames of an error.
-        del webhook_auth
+        try:
+            target = WebhookTarget.from_arguments(webhook_url, webhook_auth)
+        finally:
+            # Error reporters store the variables of the frames of an error.
+            del webhook_url, webhook_auth
+        self.app_key: str = app_key or _word(36)
+        self.recording_auth: tuple[str, str] = (recording_user or "recordings", recording_password or _word(16))
+        del app_key, recording_password
         if not allow_remote and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; allow_remote=True if that is meant")
         if console and not _loopback(host):
             raise ValueError(f"{host} can be reached from other machines; the console needs a loopback address")
-        self.app_key: str = app_key or _word(36)
-        self.recording_auth: tuple[str, str] = (recording_user or "recordings", recording_password or _word(16))
         self.switches: Switches = Switches.of({**switches, "rate_limit": rate_limit})
         clock = clock or _now
         rng = random.Random(seed)  # noqa: S311 - made-up ids and scripted faults, no secrets

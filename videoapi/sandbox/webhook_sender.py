@@ -78,11 +78,15 @@ class WebhookTarget:
         Raises:
             ValueError: As `of`; and if there are credentials without a URL.
         """
-        if url is not None:
-            return cls.of(url, auth)
-        if auth is not None:
-            raise ValueError("webhook_auth needs a webhook_url")
-        return None
+        try:
+            if url is not None:
+                return cls.of(url, auth)
+            if auth is not None:
+                raise ValueError("webhook_auth needs a webhook_url")
+            return None
+        finally:
+            # Error reporters store the variables of the frames of an error.
+            del url, auth
 
     @classmethod
     def of(cls, url: str, auth: tuple[str, str] | None) -> "WebhookTarget":
@@ -91,14 +95,18 @@ class WebhookTarget:
         Raises:
             ValueError: If it is not an http URL, has credentials in it, or `auth` is not a pair that can be sent.
         """
-        if not _is_http(url):
-            raise ValueError("the webhook URL must be http:// or https://, without credentials in it")
-        if auth is None:
-            return cls(url, None)
-        usable = isinstance(auth, tuple | list) and len(auth) == 2
-        if not usable or not all(isinstance(part, str) and part.isprintable() for part in auth) or ":" in auth[0]:
-            raise ValueError("the webhook credentials must be (user, password), and the user without a colon")
-        return cls(url, aiohttp.encode_basic_auth(*auth), auth[1])
+        try:
+            if not _is_http(url):
+                raise ValueError("the webhook URL must be http:// or https://, without credentials in it")
+            if auth is None:
+                return cls(url, None)
+            usable = isinstance(auth, tuple | list) and len(auth) == 2
+            if not usable or not all(isinstance(part, str) and part.isprintable() for part in auth) or ":" in auth[0]:
+                raise ValueError("the webhook credentials must be (user, password), and the user without a colon")
+            return cls(url, aiohttp.encode_basic_auth(*auth), auth[1])
+        finally:
+            # Error reporters store the variables of the frames of an error.
+            del url, auth
 
     @property
     def shown(self) -> str:

@@ -7,7 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from types import AsyncGeneratorType, TracebackType
+from types import AsyncGeneratorType, SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import attrs
@@ -29,6 +29,9 @@ from videoapi.streaming.windows import UNBOUNDED, Cursor, Window, resume, since_
 
 if TYPE_CHECKING:
     import pyarrow
+else:
+    # For `typing.get_type_hints`: the optional package is imported only when it is used.
+    pyarrow = SimpleNamespace(RecordBatch=Any)
 
 R = TypeVar("R")
 

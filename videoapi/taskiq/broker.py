@@ -70,6 +70,8 @@ def rooms_broker(
         ConfigurationError: If an argument is invalid.
     """
     secret = redis_url(url)
+    # Error reporters store the variables of the frames of an error.
+    del url
     # Checks the URL, with an error that does not show it.
     RedisConnections(secret, timeout=1.0, purpose="rooms_broker")
     seconds = positive_seconds("redelivery", redelivery) or REDELIVERY

@@ -30,6 +30,9 @@ from videoapi.webhooks.store import DedupeStore, MemoryStore
 
 if TYPE_CHECKING:
     from videoapi.webhooks.aiohttp_server import AioHandler
+else:
+    # For `typing.get_type_hints`: aiohttp is imported only when it is used.
+    AioHandler = Any
 
 log: logging.Logger = logging.getLogger("videoapi.webhooks")
 
