@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -18,18 +17,10 @@ def log_unknown(route: str, reference: str | None) -> None:
     log.warning("%s ended with an unknown outcome, reference %s", route, reference)
 
 
-@contextmanager
-def log_cancelled(route: str, reference: str | None) -> Generator[None, None, None]:
-    """Warn about a create that is cancelled in the block, and may have been executed.
-
-    A web framework that cancels it does not show the note of the error.
-    """
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if getattr(error, "may_have_executed", True):
-            log_unknown(route, reference)
-        raise
+def log_cancelled(error: asyncio.CancelledError, route: str, reference: str | None) -> None:
+    """Warn about a cancelled create that may have been executed: web frameworks do not show the note of the error."""
+    if getattr(error, "may_have_executed", True):
+        log_unknown(route, reference)
 
 
 @attrs.frozen(kw_only=True)

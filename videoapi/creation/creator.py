@@ -75,22 +75,25 @@ class Creator:
                 return await self.create(pipeline.within(recorded), request, on_unknown, shared=shared)
         began = self._clock()
         assert request.reference is not None
-        sending = self.sending(request.reference) if shared else _UNSHARED
-        with sending, log_cancelled(request.route.name, request.reference):
-            outcome = await self.send(pipeline, request, shared=shared)
-            if outcome.classification.verdict is Verdict.DONE:
-                created: Room = outcome.value
-                return created
-            try:
-                return await self._resolved(pipeline, request, outcome, began, on_unknown)
-            finally:
-                if shared:
-                    self._note_sent(request, shared=True)
+        try:
+            with self.sending(request.reference) if shared else _UNSHARED:
+                outcome = await self.send(pipeline, request, shared=shared)
+                if outcome.classification.verdict is Verdict.DONE:
+                    room: Room = outcome.value
+                    return room
+                try:
+                    return await self._resolved(pipeline, request, outcome, began, on_unknown)
+                finally:
+                    if shared:
+                        self._note_sent(request, shared=True)
+        except asyncio.CancelledError as error:
+            log_cancelled(error, request.route.name, request.reference)
+            raise
 
     async def _resolved(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
     ) -> Room:
-        """Return the room of a create that did not succeed at once, or raise its error."""
+        """Return the room of a create that failed at first, or raise its error."""
         references = () if request.reference is None else (request.reference,)
         settled: Room | VideoAPIError | None = None
         if outcome.may_have_executed and on_unknown != "strict":
@@ -118,7 +121,7 @@ class Creator:
     async def _settle(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
     ) -> Room | VideoAPIError | None:
-        """Look for the room of a create with unknown outcome; return it, or the final error if there is proof."""
+        """Look for the room of a lost create; return it, or the final error if there is proof."""
         timeout = request.timeout + request.reserved_time
         if on_unknown == "look":
             with self._settling(pipeline):
@@ -128,7 +131,7 @@ class Creator:
         return await self._prove(pipeline, request, outcome, began + timeout)
 
     async def send(self, pipeline: Pipeline, request: Request, *, shared: bool = False) -> Outcome:
-        """Send a create, and record the resulting known room or unresolved create."""
+        """Send a create, and record the known room or unresolved create."""
         try:
             outcome = await pipeline.send(request)
         except asyncio.CancelledError as error:
@@ -140,7 +143,7 @@ class Creator:
         return outcome
 
     def note(self, request: Request, outcome: Outcome, *, shared: bool) -> None:
-        """Record the known room or unresolved create that results from an outcome."""
+        """Record the known room or unresolved create of an outcome."""
         if outcome.classification.verdict is Verdict.DONE:
             self._know(outcome.value, request.reference)
         elif outcome.may_have_executed:
@@ -161,7 +164,7 @@ class Creator:
             self.memory.note_proof(reference)
 
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
-        """Poll for the room until the deadline; absence proves nothing here."""
+        """Poll for the room until the deadline; absence proves nothing."""
         assert request.reference is not None
         clock, patience = self._clock, Patience(paid=True)
         began = clock()
@@ -323,7 +326,7 @@ class Creator:
             self._sending = +self._sending
 
     def _may_send(self, reference: str) -> bool:
-        """Return whether a create or run of this client may send the reference again."""
+        """Return whether a create or run of this client may send the reference."""
         return any(map(reference.startswith, self._sending))
 
     async def _named(self, pipeline: Pipeline, room_id: str) -> Room:
@@ -362,7 +365,7 @@ class Creator:
         *,
         resend: bool = True,
     ) -> None:
-        """Advance unresolved creates to their next step, with one scan now and another after the settle time.
+        """Advance unresolved creates to their next step, with a scan now and one after the settle time.
 
         Afterwards each is `MADE`, `SEND` (proven absent, may be sent again), `NOT_MADE` or `UNKNOWN`.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Final
 from urllib.parse import quote, unquote, urlencode
 
@@ -49,8 +49,12 @@ async def send(
         headers=headers or {},
     )
     creates = route.operation is Operation.NON_REPEATABLE
-    with log_cancelled(f"{method} {target}", None) if creates else nullcontext():
+    try:
         outcome = await pipeline.send(request)
+    except asyncio.CancelledError as error:
+        if creates:
+            log_cancelled(error, f"{method} {target}", None)
+        raise
     if outcome.verdict is not Verdict.DONE:
         if creates and outcome.may_have_executed:
             log_unknown(f"{method} {target}", None)
