@@ -913,6 +913,24 @@ async def test_stream_earns_what_its_retries_cost_when_its_body_ends() -> None:
         assert client.stats().retry_budget_left == 500
 
 
+async def test_stream_that_is_left_gets_back_what_its_opening_cost() -> None:
+    async def script(link: Link) -> None:
+        await link.request()
+        if link.number % 2:
+            link.answer(503)
+        else:
+            link.answer(200, {"result": 0, "rooms": [room()["room"]] * 2})
+            await link.gone()
+        link.close()
+
+    async with serve(script) as server, client_for(server.base_url, retry=RetryPolicy(base=0)) as client:
+        for _ in range(60):
+            async with client.rooms.list() as rooms:
+                async for _room in rooms:
+                    break
+        assert client.stats().retry_budget_left >= 490
+
+
 async def test_creates_of_several_clients_in_an_outage_send_few_requests() -> None:
     async with serve(outage("502")) as server, SessionManager() as manager:
         clients = [client_for(server.base_url, session=manager, retry=PATIENT, timeout=6) for _ in range(10)]

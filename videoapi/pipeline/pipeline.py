@@ -391,7 +391,7 @@ class Pipeline:
         return True
 
     def read_ended(self, *, retried: bool) -> None:
-        """Record that the body of a read has ended; its last retry is refunded."""
+        """Record that the body of a read has ended; if it was read again after it broke off, that retry is refunded."""
         self.account.budget.succeeded(BODY_COST if retried else 0.0)
 
     def error(self, outcome: Outcome, request: Request, attempts: int) -> VideoAPIError:

@@ -128,8 +128,8 @@ class Retries:
                 outcome = attrs.evolve(outcome, waited=began - waits_from)
             step: Retry | GiveUp = FINAL
             if outcome.classification.verdict is Verdict.DONE:
-                # A stream earns nothing before its body has ended.
-                account.succeeded(began, None if request.stream else spent)
+                # An opened stream gets back what its opening cost; it earns more when its body has ended.
+                account.succeeded(began, spent or None if request.stream else spent)
             else:
                 unknown += verdict is Verdict.UNKNOWN
                 self._update_gates(account, credentials.app_id, outcome, began)

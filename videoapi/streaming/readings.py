@@ -21,12 +21,12 @@ class Readings:
         """The number of rows read."""
         self.check: int = 0
         """The checksum of the rows read, in the order of reading."""
-        self.seen: RowSet = RowSet()
-        """The rows of this response that were read, in it or before."""
+        # The rows of this response that were read, in it or before: those that the first response had, and the others.
+        self._first, self._later = RowSet(), RowSet()
         self._cursor = count, check
         self._expected = count
-        # Rows of earlier responses that this one has not contained so far.
-        self._missing: RowSet | None = None
+        # Those of earlier responses that this one has not contained so far.
+        self._missing: tuple[RowSet, RowSet] | None = None
 
     def open(self) -> None:
         """Begin to read a response."""
@@ -34,16 +34,17 @@ class Readings:
             # The earlier stream's rows were not all there: look for them from the start.
             self._expected = self._cursor[0]
             self.count = self.check = 0
-            self.seen = RowSet()
+            self._first, self._later = RowSet(), RowSet()
         elif self.count:
-            if self._missing is not None:
-                self.seen.merge(self._missing)
-            self._missing, self.seen = self.seen, RowSet()
+            read = self._first, self._later
+            for rows, missing in zip(read, self._missing or (), strict=False):
+                rows.merge(missing)
+            self._missing, self._first, self._later = read, RowSet(), RowSet()
 
     def prepare(self) -> Iterator[None]:
         """Prepare to look for the rows of earlier responses, in small steps."""
-        if self._missing is not None:
-            yield from self._missing.sort()
+        for rows in self._missing or ():
+            yield from rows.sort()
 
     @property
     def is_resuming(self) -> bool:
@@ -61,12 +62,12 @@ class Readings:
         """Whether a complete response contradicts what was read before, or may do so."""
         if self._expected or self.has_moved:
             return True
-        return self._missing is not None and have_changed(self._missing, self.seen)
+        return any(have_changed(rows, self._later) for rows in self._missing or ())
 
     @property
     def disappeared(self) -> int:
         """How many rows of earlier responses a complete response lacks."""
-        return 0 if self._missing is None else len(self._missing)
+        return sum(map(len, self._missing or ()))
 
     def unread(self, raws: Sequence[Raw], digests: Sequence[int]) -> Sequence[int]:
         """Return the indexes of the rows that were not read before; `add` them next."""
@@ -78,13 +79,15 @@ class Readings:
             return () if self.has_moved else indexes[known:]
         if self._missing is None:
             return indexes
-        missing = self._missing
-        found = [missing.remove(one) for one in digests]
-        self.seen.update(compress(digests, found))
-        return [nth for nth in indexes if not found[nth]]
+        first, later = self._missing
+        in_first = [first.remove(one) for one in digests]
+        in_later = [not found and later.remove(one) for found, one in zip(in_first, digests, strict=True)]
+        self._first.update(compress(digests, in_first))
+        self._later.update(compress(digests, in_later))
+        return [nth for nth in indexes if not (in_first[nth] or in_later[nth])]
 
     def add(self, raws: Sequence[Raw], digests: Sequence[int]) -> None:
         """Add rows that were not read before."""
         self.count += len(raws)
         self.check = checksum(raws, self.check)
-        self.seen.update(digests)
+        (self._first if self._missing is None else self._later).update(digests)

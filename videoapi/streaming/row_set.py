@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 _BUCKETS: Final = 256
-_ID_BITS: Final = 20
+_ID_BITS: Final = 24
 _CONTENT: Final = (1 << 64 - _ID_BITS) - 2
 _MANY: Final = 1_000
 _HAS_ID: Final = 1
@@ -26,7 +26,7 @@ Raw = bytes | msgspec.Raw
 def digests(identities: Iterable[str | None], raws: Iterable[Raw]) -> list[int]:
     """Return 64 bits per row that identify it within this process.
 
-    The lowest bit says whether the row has an ID. If it has one, the highest 20 bits are of the hash of the ID,
+    The lowest bit says whether the row has an ID. If it has one, the highest 24 bits are of its hash,
     so that a row that has changed differs from one that has disappeared. The others are of the content: rows with
     one ID are distinguished by these alone.
     """
@@ -130,12 +130,12 @@ class RowSet:
         self._sorted[nth] = True
 
 
-def have_changed(missing: RowSet, present: RowSet) -> bool:
-    """Return whether rows that are missing from a second reading may be in it with another content.
+def have_changed(missing: RowSet, new: RowSet) -> bool:
+    """Return whether rows that are missing from a later reading may be in it with another content.
 
     Args:
-        missing: Rows of the first reading that the second one lacks.
-        present: Rows of the second reading.
+        missing: Rows of earlier readings that it lacks.
+        new: Its rows that the first reading lacked.
     """
     count = len(missing)
     if not count:
@@ -143,4 +143,4 @@ def have_changed(missing: RowSet, present: RowSet) -> bool:
     if count > _MANY or not all(one & _HAS_ID for one in missing):
         return True
     ids = {one >> 64 - _ID_BITS for one in missing}
-    return any(one & _HAS_ID and one >> 64 - _ID_BITS in ids for one in present)
+    return any(one & _HAS_ID and one >> 64 - _ID_BITS in ids for one in new)

@@ -189,7 +189,7 @@ class StreamedResponse:
                         await asyncio.sleep(0)
             self.outcome = self._classify(splitter, opened)
             if self.done:
-                self.pipeline.read_ended(retried=opened.attempts > 1 or self.request.options.spent > 0)
+                self.pipeline.read_ended(retried=self.request.options.spent > 0)
         except BodyInterrupted as error:
             self.outcome = self.pipeline.interrupted(self.request, error.reason, error.timed_out, body.status)
         finally:
