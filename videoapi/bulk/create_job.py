@@ -349,6 +349,7 @@ class CreateJob(Job):
         now = None if self._options.resumable else self._clock()
         self._creator.memory.note_sent(reference_of(item), item.request.reference_in_data, now)
         self._creator.memory.note_doubt(reference_of(item))
+        log_unknown(item.request.route.name, reference_of(item))
 
     def _put_in_doubt(self, item: BulkItem, create: Create, outcome: Outcome | None) -> None:
         self._doubts[item.index] = Doubt(item.request, create, outcome, item=item)

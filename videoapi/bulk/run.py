@@ -252,6 +252,8 @@ class BulkRun(Generic[S]):
                     await job.settle(self._emit, self._absent)
                     if job.failure is not None and not self._inputs.exhausted:
                         self._sender.stop(job.failure)
+                    elif self._pipeline.timer.closed:
+                        self._sender.stop(ConfigurationError("The client is closed."))
                     await self._pass()
                 while self._absent:
                     await self._emit(_not_sent_again(self._absent.popleft(), self.report.stopped))

@@ -33,7 +33,7 @@ OnUnknown = Literal["look", "resend", "strict"]
 DEFAULT_SETTLE: Final = 75.0
 """How long a request can still take effect after its connection broke, in seconds: common gateways allow 60 s."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
-_NAP: Final = 0.25
+_NAP: Final = 0.5
 _UNSHARED: Final = nullcontext()
 _ROUNDS: Final = 6
 """How often a settle time is waited for: a list that is seen to lag makes it longer."""
@@ -105,7 +105,7 @@ class Creator:
                 error.add_note(f"{_where(request)}: may have been executed. Reference: {request.reference}.")
                 raise
             except Exception as error:
-                # Whatever failed, it does not change that the room may exist.
+                # Whatever failed, the room may exist.
                 outcome = still_unknown(outcome, error)
         if isinstance(settled, Room):
             self._note_proof(references)
@@ -166,7 +166,7 @@ class Creator:
     async def _look_until(self, pipeline: Pipeline, request: Request, deadline: float) -> Room | None:
         """Poll for the room until the deadline; absence proves nothing."""
         assert request.reference is not None
-        clock, patience = self._clock, Patience(paid=True)
+        clock, patience = self._clock, Patience(True, deadline)
         began = clock()
         error: VideoAPIError | None = None
         try:
@@ -191,7 +191,7 @@ class Creator:
     ) -> Room | VideoAPIError:
         create = attempted(Create(), Verdict.UNKNOWN, self._clock())
         doubt = Doubt(request, create, outcome)
-        patience = Patience(paid=True)
+        patience = Patience(True, deadline)
         check = SelfCheckRoom(self, pipeline, JobReferences(new_reference()).self_check_prefix)
         try:
             async with asyncio.timeout_at(deadline):

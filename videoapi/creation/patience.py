@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -31,6 +32,7 @@ class Patience:
 
     Args:
         paid: Whether each read is a single request, paid from the account's retry budget and refunded if it succeeds.
+        latest: When a single create must have its answer, in seconds of the event loop's clock.
         give_up_after: Seconds for which a list that cannot be read is read again; 0 for single creates.
         stopping: Polled while waiting; true ends the wait.
         waits_until: Called with the end of each settle wait, in seconds of the event loop's clock, and with None
@@ -38,6 +40,7 @@ class Patience:
     """
 
     paid: bool = False
+    latest: float = math.inf
     give_up_after: float = 0.0
     stopping: Callable[[], bool] = _never
     waits_until: Callable[[float | None], object] = lambda moment: None

@@ -128,14 +128,16 @@ class Scanner:
     ) -> Scan:
         """Read the list once; a read that outlasts the run is ended."""
         began = asyncio.get_running_loop().time()
-        scan = await patience.unless_stopped(self._read(pipeline, references, visitor, patience.paid))
+        scan = await patience.unless_stopped(self._read(pipeline, references, visitor, patience))
         return scan or Scan(began, {}, ProtocolError("The run ended before the list of rooms was read."))
 
-    async def _read(self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, paid: bool) -> Scan:
+    async def _read(
+        self, pipeline: Pipeline, references: list[str], visitor: ListedRooms | None, patience: Patience
+    ) -> Scan:
         rooms = self._memory.rooms()
         reader = pipeline.account.shared.setdefault(ListReader, ListReader())
         known = {room.reference for room in rooms}
-        reading = await reader.read(pipeline, references, known, visitor, paid=paid)
+        reading = await reader.read(pipeline, references, known, visitor, paid=patience.paid, latest=patience.latest)
         began, found = reading.began, reading.found
         if reading.error is not None:
             return Scan(began, found, reading.error)

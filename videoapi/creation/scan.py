@@ -133,6 +133,8 @@ class _Batch:
 
 _APART: Final = 0.25
 """The least time between two reads for single creates, in seconds."""
+_READING: Final = 0.25
+"""How long before its caller's deadline a read starts, in seconds."""
 
 
 class ListReader:
@@ -151,8 +153,9 @@ class ListReader:
         visitor: ListedRooms | None,
         *,
         paid: bool,
+        latest: float,
     ) -> ListReading:
-        """Read the list, in a read that starts after this call."""
+        """Read the list, in a read that starts after this call, and in time to end before `latest`."""
         batch = self._next
         batch.wanted.update(wanted)
         batch.known.update(known)
@@ -164,7 +167,7 @@ class ListReader:
             reading = batch.result_for(pipeline)
             if reading is None:
                 clock = asyncio.get_running_loop().time
-                if batch.paid and (wait := self._again_at - clock()) > 0:
+                if batch.paid and (wait := min(self._again_at, latest - _READING) - clock()) > 0:
                     # Single creates that are lost one after the other share reads, too.
                     await pipeline.sleep(wait)
                 self._again_at = clock() + _APART

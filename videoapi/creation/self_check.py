@@ -58,9 +58,9 @@ class SelfCheckRoom:
         self._rooms: set[str] = set()
         self._expected = self._unknown = self._useless = False
         self._rejections = 0
-        self._failing_since: float | None = None
+        self._tried_for = 0.0
         self.failure: VideoAPIError | None = None
-        """Why no room could be created, if the patience ended."""
+        """Why the last `ensure` gave up, if its patience ended."""
 
     @property
     def adopted(self) -> bool:
@@ -84,7 +84,7 @@ class SelfCheckRoom:
     async def ensure(self, forms: set[bool], patience: Patience) -> None:
         """Create a room unless every form has a known room; give up when the patience or the retry budget ends.
 
-        Between two rooms that are created, `give_up_after` counts once, from the first attempt that fails.
+        `give_up_after` counts for all calls together, until there are known rooms again.
         """
         if not patience.paid:
             return await self._ensure(forms, patience)
@@ -95,24 +95,23 @@ class SelfCheckRoom:
     async def _ensure(self, forms: set[bool], patience: Patience) -> None:
         memory, clock = self._creator.memory, self._pipeline.retries.clock
         pipeline = patience.applied_to(self._pipeline)
-        tries = 0
+        began, tries = clock.now() - self._tried_for, 0
+        self.failure = None
+        if patience.paid and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
+            return
         while not self._useless and any(memory.oldest_for(form) is None for form in forms):
-            if (patience.paid or tries) and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
-                return
             if patience.stopping():
                 return
-            began = clock.now()
             outcome = await self._create(pipeline)
             tries += 1
             self._rejections += outcome.verdict is Verdict.REJECTED
             if outcome.verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
                 # If the service alters the reference, this room proves nothing, nor would the next.
                 self._useless = any(memory.oldest_for(form) is None for form in forms)
-                self._failing_since = self.failure = None
-                return
-            self._failing_since = began if self._failing_since is None else self._failing_since
+                break
+            self._tried_for = clock.now() - began
             cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
-            if 0 < patience.give_up_after < clock.now() - self._failing_since:
+            if 0 < patience.give_up_after < self._tried_for:
                 seconds = patience.give_up_after
                 self.failure = CallTimeout(
                     f"No self-check room was created within {seconds:g} s (give_up_after). The last attempt: {cause}.",
@@ -120,9 +119,12 @@ class SelfCheckRoom:
                     retryable=True,
                 )
                 return
+            if pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
+                return
             wait = jitter(_BASE, _CAP, tries, clock.random())
             log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
             await patience.sleep(pipeline, wait)
+        self._tried_for = 0.0
 
     async def _create(self, pipeline: Pipeline) -> Outcome:
         reference = new_self_check_reference(self._prefix)
