@@ -45,9 +45,10 @@ from videoapi.session import SessionManager
 from videoapi.stats import ClientStats, stats_of
 from videoapi.telemetry.settings import Telemetry, recorder_for
 from videoapi.transport.deadlines import CLOSED
+from videoapi.transport.failures import strip_frames
 from videoapi.transport.http import Transport
 from videoapi.transport.prewarm import open_connections
-from videoapi.transport.request_headers import checked_headers
+from videoapi.transport.request_headers import RequestWriter
 
 if TYPE_CHECKING:
     from videoapi.creation.creator import Creator
@@ -175,9 +176,13 @@ class VideoClient:
             credentials_source = source_of(app_id, app_key, credentials)
             self._recording = recording_login(recording_auth)
             self._base = BaseUrl.parse(base_url, allow_http=allow_http)
+            writer = RequestWriter(str(self._base), headers or {})
+        except ConfigurationError as error:
+            strip_frames(error)
+            raise
         finally:
             # Also if they are invalid.
-            del credentials, recording_auth, base_url
+            del credentials, recording_auth, base_url, headers
         self._allow_http = allow_http
         if session is not None and not isinstance(session, SessionManager):
             raise ConfigurationError(f"session must be a SessionManager, not {type(session).__name__}.")
@@ -203,7 +208,7 @@ class VideoClient:
             self._accounts.use(provider.fixed.app_id)
         self._pipeline = Pipeline(
             retries=Retries(
-                transport=Transport(self._manager.pool, self._base, self._timer, checked_headers(headers or {})),
+                transport=Transport(self._manager.pool, self._base, self._timer, writer),
                 accounts=self._accounts,
                 credentials=provider,
                 clock=self._manager.clock,
@@ -310,9 +315,12 @@ class VideoClient:
         """
         from videoapi.resources import custom
 
-        return await custom.send(
+        sending = custom.send(
             self._pipeline, method, path, json=json, params=params, headers=headers, operation=operation
         )
+        # They may be secrets, and error reporters store the variables of the frames of an error.
+        del headers
+        return await sending
 
     def stats(self) -> ClientStats:
         """Return the current state of the client: connections, permits, waits, retry budget, creates in doubt.

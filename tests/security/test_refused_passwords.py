@@ -77,11 +77,39 @@ LOGINS: list[Any] = [
     {"user": PASSWORD},
     PASSWORD,
 ]
+WRONG_HEADERS: list[Any] = [
+    {"Authorization": f"Basic {PASSWORD}"},
+    {"X-Api-Key": PASSWORD, "Host": "api.example"},
+    {"X-Api-Key": f"{PASSWORD}\n"},
+    {"X-Api-Key": ENCODED},
+    [("X-Api-Key", PASSWORD)],
+]
+WRONG_SETTINGS: list[dict[str, Any]] = [
+    {"rate": "nonsense"},
+    {"timeout": -1},
+    {"ca_file": "missing.pem"},
+    {"middleware": 5},
+    {"session": 5},
+    {"base_url": "nonsense"},
+]
+SECRET_SETTINGS: list[dict[str, Any]] = [
+    {"app_key": PASSWORD},
+    {"credentials": ("id", PASSWORD)},
+    {"proxy": PROXY},
+    {"recording_auth": ("user", PASSWORD)},
+    {"base_url": f"https://ann:{PASSWORD}@api.example"},
+    {"headers": {"X-Api-Key": PASSWORD}},
+]
 REFUSED: list[Callable[[], object]] = [
     *(partial(VideoClient, "id", "key", recording_auth=login) for login in LOGINS),
     *(partial(blocking.VideoClient, "id", "key", recording_auth=login) for login in LOGINS),
     *(partial(Webhooks, login) for login in LOGINS),
     *(partial(Sandbox, webhook_url="http://127.0.0.1:1/", webhook_auth=login) for login in LOGINS if "" not in login),
+    *(partial(VideoClient, "id", "key", headers=headers) for headers in WRONG_HEADERS),
+    *(partial(blocking.VideoClient, "id", "key", headers=headers) for headers in WRONG_HEADERS),
+    *(partial(VideoClient, "id", "key", headers={"X-Api-Key": PASSWORD}, **wrong) for wrong in WRONG_SETTINGS),
+    *(partial(blocking.VideoClient, **secret, session=SessionManager()) for secret in SECRET_SETTINGS),
+    lambda: blocking.VideoClient("id", PASSWORD, session=SessionManager()),  # type: ignore[arg-type]
     lambda: Sandbox(webhook_url=f"http://ann:{PASSWORD}@127.0.0.1:1/"),
     lambda: VideoClient("i:d", "key", recording_auth=("user", PASSWORD)),
     lambda: VideoClient("id", "key", "ftp://nonsense", recording_auth=("user", PASSWORD)),
@@ -191,6 +219,21 @@ def test_frames_of_refused_variables_have_no_password(monkeypatch: pytest.Monkey
         with pytest.raises(ConfigurationError) as refused:
             make()
         assert leaks_of(refused.value) == set()
+
+
+@pytest.mark.parametrize("headers", [{"X-Api-Key": PASSWORD}, *WRONG_HEADERS])
+async def test_frames_of_a_failed_request_have_none_of_its_headers(headers: Any) -> None:
+    def fail(url: str) -> None:
+        with blocking.VideoClient("id", "key", url, retry=RetryPolicy(attempts=1)) as client:
+            client.request("GET", "/own", headers=headers, operation="read")
+
+    async with VideoClient("id", "key", "http://127.0.0.1:9/v1", retry=RetryPolicy(attempts=1)) as client:
+        with pytest.raises(VideoAPIError) as failed:
+            await client.request("GET", "/own", headers=headers, operation="read")
+    assert leaks_of(failed.value) == set()
+    with pytest.raises(VideoAPIError) as failed:
+        await asyncio.to_thread(fail, client.base_url)
+    assert leaks_of(failed.value) == set()
 
 
 @pytest.mark.parametrize("proxy", [PROXY, Secret(PROXY)])

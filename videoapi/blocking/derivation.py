@@ -208,7 +208,10 @@ def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     else:
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
-            return self._portal.run(function(self._source, *args, **kwargs), self._callbacks, self._form)
+            coroutine = function(self._source, *args, **kwargs)
+            # Headers may be secrets, and error reporters store the variables of the frames of an error.
+            del args, kwargs
+            return self._portal.run(coroutine, self._callbacks, self._form)
 
     return _documented(method, function)
 
@@ -321,12 +324,16 @@ def _adapted(
         return args, dict(kwargs), None
     callbacks = Callbacks(portal.is_ending if portal is not None else lambda: False)
     given, named = list(args), dict(kwargs)
-    for name, (position, adapter) in adapters.items():
-        if name in named:
-            named[name] = _one(named[name], adapter, callbacks, portal)
-        elif position < len(given):
-            given[position] = _one(given[position], adapter, callbacks, portal)
-    return tuple(given), named, callbacks
+    try:
+        for name, (position, adapter) in adapters.items():
+            if name in named:
+                named[name] = _one(named[name], adapter, callbacks, portal)
+            elif position < len(given):
+                given[position] = _one(given[position], adapter, callbacks, portal)
+        return tuple(given), named, callbacks
+    finally:
+        # An adapter can refuse its argument, and the others may be secrets.
+        del args, kwargs, given, named
 
 
 def _one(value: Any, adapter: Adapter, callbacks: Callbacks, portal: Portal | None) -> Any:

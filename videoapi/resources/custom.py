@@ -48,6 +48,8 @@ async def send(
         body=None if json is None else encode(json),
         headers=headers or {},
     )
+    # The request does not show them in the frames of an error.
+    del headers
     creates = route.operation is Operation.NON_REPEATABLE
     try:
         outcome = await pipeline.send(request)

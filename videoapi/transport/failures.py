@@ -55,7 +55,7 @@ def describe_drop(error: BaseException) -> str:
 
 
 def strip_frames(error: BaseException) -> None:
-    """Remove the frames that hold the Authorization header, as error trackers record local variables."""
+    """Remove the frames that hold headers, such as Authorization, as error trackers record local variables."""
     seen: BaseException | None = error
     while seen is not None:
         seen.with_traceback(_without_secrets(seen.__traceback__))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -52,16 +51,16 @@ class Transport:
         pool: The connection pool.
         base: The API's base URL.
         timer: Enforces the deadlines of this client's calls.
-        headers: Headers for every request.
+        writer: Writes the headers of the requests.
     """
 
-    def __init__(self, pool: ConnectionPool, base: BaseUrl, timer: DeadlineTimer, headers: Mapping[str, str]) -> None:
+    def __init__(self, pool: ConnectionPool, base: BaseUrl, timer: DeadlineTimer, writer: RequestWriter) -> None:
         self.pool = pool
         self._base = str(base)
         self._origin = base.origin
         self.host: str = base.host
         self._timer = timer
-        self._writer = RequestWriter(self._base, headers)
+        self._writer = writer
         self._target: aiohttp.ClientRequest | None = None
         self._urls: dict[str, URL] = {}
         self._warned = False

@@ -39,16 +39,31 @@ class RequestWriter:
 
     Args:
         base: The base URL.
-        headers: Headers for every request, checked.
+        headers: Headers for every request.
+
+    Raises:
+        ConfigurationError: If a header is not allowed.
     """
 
-    def __init__(self, base: str, headers: Mapping[str, str]) -> None:
+    __slots__ = (
+        "_common",
+        "_create",
+        "_credentials",
+        "_headers",
+        "_host",
+        "_lines",
+        "_names",
+        "_path",
+        "_written_names",
+    )
+
+    def __init__(self, base: str, headers: object) -> None:
         url = URL(base)
         self._path, self._host = url.raw_path.rstrip("/"), url.host_port_subcomponent or ""
-        self._headers = headers
+        self._headers = _checked(headers)
         self._credentials: Credentials | None = None
         self._common: dict[str, str] = {}
-        self._names: set[str] = {name.lower() for name in (*_OWN, *headers)}
+        self._names: set[str] = {name.lower() for name in (*_OWN, *self._headers)}
         self._written_names: set[str] = self._names | {_TYPE}
         self._lines = ""
         self._create = b""
@@ -60,7 +75,7 @@ class RequestWriter:
             ConfigurationError: If a middleware added a header that is not allowed.
         """
         # First, so that an error leaves no frame with the Authorization header.
-        added = checked_headers(request.headers) if request.headers else {}
+        added = _checked(request.headers) if request.headers else {}
         self._write_for(credentials)
         fields = dict(self._common)
         if request.body is not None and _TYPE not in self._names:
@@ -111,12 +126,7 @@ class RequestWriter:
         self._create = b""
 
 
-def checked_headers(headers: object) -> dict[str, str]:
-    """Return headers that may be added to a request.
-
-    Raises:
-        ConfigurationError: If one is reserved, has an invalid name, or a value that is not text.
-    """
+def _checked(headers: object) -> dict[str, str]:
     checked: dict[str, str] = {}
     for item in _items(headers):
         name, value = _checked_header(*item)
