@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -256,7 +257,9 @@ def test_f72_loop_ends_with_calls_in_flight(operation: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ended 3\n"
-    assert done.stderr == ""
+    # Of a create that was sent, it is logged that the room may exist.
+    logged = r"(rooms\.create ended with an unknown outcome, reference vx[a-z2-7]{26}\n){0,3}"
+    assert re.fullmatch(logged if operation == "create" else "", done.stderr)
 
 
 # Signals and crashes

@@ -42,7 +42,8 @@ _PLAIN_KEYS: Final = frozenset({int, bool, float, Decimal, UUID})
 def reference_for(job_id: str, key: Key) -> str:
     """Return the reference of one item of a job. It depends only on the two arguments.
 
-    With it, `rooms.resolve` finds the room in any process. It does not prevent a second create. The reference also
+    With it, `rooms.resolve` finds the room in any process. It does not prevent a second create: a job whose journal has
+    begun creates a room that the journal does not know. The reference also
     determines where `rooms.create` stores it in the room: for half of all references, always in `data`; for the
     others, in `data` only if you pass an `owner_ref`.
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import attrs
 
-from videoapi.models.strict_json import shallow
 from videoapi.protocol.classify import BodyKind, BodyResult
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -60,6 +59,9 @@ def parse(body: bytes) -> Any:
     Raises:
         InvalidJSON: If the bytes are not such a document.
     """
+    # Here, because a client that is created must not load the models.
+    from videoapi.models.strict_json import shallow
+
     body = shallow(body.removeprefix(_BOM))
     top: list[tuple[str, Any]] = []
 
