@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import msgspec
 import pyarrow
+import pyarrow.compute as compute
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +24,7 @@ from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder
 from videoapi.models.column_records import ColumnDecoder
-from videoapi.models.redaction import text_without_secrets, without_secrets
+from videoapi.models.redaction import SECRET_FIELD, redact_within, text_without_secrets, without_secrets
 from videoapi.models.rooms import Room
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "cdr"
@@ -340,3 +343,125 @@ def test_secrets_in_json_text_within_json_text_are_masked(levels: int) -> None:
 @pytest.mark.parametrize("value", ['["geheim", ["geheim"]]', '{"a": {}, "b": "geheim"}', '["geheim'])
 def test_what_follows_an_object_or_a_list_as_a_secret_is_masked(value: str) -> None:
     assert text_without_secrets('{"n": 1, "token": ' + value) == '{"n": 1, "token": "***"'
+
+
+def with_slashes(value: Any) -> str:
+    return json.dumps(value).replace("/", "\\/")
+
+
+def with_unicode_quotes(value: Any) -> str:
+    return re.sub(r"\\(.)", lambda escape: r"\u0022" if escape[1] == '"' else escape[0], json.dumps(value))
+
+
+def in_unicode(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def with_escaped_names(value: Any) -> str:
+    return json.dumps(value).replace("pin", "\\u0070in").replace("token", "tok\\u0065n")
+
+
+ENCODERS = [json.dumps, in_unicode, with_slashes, with_unicode_quotes, with_escaped_names]
+NAMES = ["app_key", "auth", "password", "pin", "secret", "token", "username"]
+
+
+@pytest.mark.parametrize("outer", ENCODERS)
+@pytest.mark.parametrize("inner", ENCODERS)
+@pytest.mark.parametrize("value", ["a/S3CRET", "éS3CRET", 'a"S3CRET', "a\\S3CRET", "a\nS3CRET", ["S3CRET"]])
+def test_escapes_do_not_end_a_secret_in_json_text(outer: Any, inner: Any, value: Any) -> None:
+    fields = {"sip": {"pin": value, "token": value}, "name": "é/R"}
+    masked = {"sip": {"pin": "***", "token": "***"}, "name": "é/R"}
+    text = outer({"x": inner(fields)})
+    assert compute.match_substring_regex(pyarrow.array([text]), SECRET_FIELD).to_pylist() == [True]
+    assert json.loads(json.loads(text_without_secrets(text))["x"]) == masked
+    assert json.loads(without_secrets(json.loads(text))["x"]) == masked
+    assert "S3CRET" not in redact_within(json.loads(text))
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n", "\r\n\t"])
+def test_line_breaks_around_the_colon_do_not_hide_a_secret_in_json_text(space: str) -> None:
+    text = json.dumps({"x": f'{{"token"{space}:{space}"S3CRET","n":1}}'})
+    assert json.loads(text_without_secrets(text)) == {"x": f'{{"token"{space}:{space}"***","n":1}}'}
+
+
+def test_valid_json_text_without_secrets_stays_as_it_is() -> None:
+    text = '{"n": 1.50e2, "n": 1e999, "big": ' + "9" * 5000 + r', "x": "\u0026\u00e9\/ \"token\"", "secret": null}'
+    assert text_without_secrets(text) == text
+    assert text_without_secrets(text[:-1] + ',"pin":7}') == text[:-1] + ',"pin":"***"}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": "x"y", "token": "S3CRET", "b": 1}',
+        '{"a": "x, "token": "S3CRET", "b": 1}',
+        r'{"a": "\q", "token": "S3CRET", "b": 1}',
+        '{"token": "x"S3CRET", "b": 1}',
+        '{"token": x S3CRET, "b": 1}',
+        '{"token": [}, "S3CRET"], "b": 1}',
+        '{"token": ' + "[" * 5000 + '"S3CRET"' + "]" * 5000 + "}",
+        '{"token": [' + "9" * 5000 + ', "S3CRET"]}',
+        '{"a": "{"token": "S3CRET"}", "b": 1}',
+        r'{"a": "{\"token\": "S3CRET"}"}',
+        r"{\u0022token\u0022: \u0022S3CRET\u0022}",
+        r"{\"token\"\n:\n\"S3CRET\"}",
+        'x", "token": "S3CRET"}',
+    ],
+)
+def test_invalid_json_text_has_no_secrets(text: str) -> None:
+    assert "S3CRET" not in text_without_secrets(text)
+    assert "S3CRET" not in str(without_secrets({"x": text}))
+
+
+PIECES = [*'a"\\/é\n\ud800&:,{}', '"token":', '\\"pin\\":', "\\u0022", "\\u00e9", '{"pin":']
+TEXT = st.lists(st.sampled_from(PIECES), max_size=4).map("".join)
+HIDDEN = st.builds("{}S3CRET{}".format, TEXT, TEXT)
+SECRETS = st.recursive(HIDDEN, lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner), max_leaves=3)
+OBJECTS = st.builds(
+    lambda name, value, before, after: {"a": before, name: value, "z": after},
+    st.sampled_from(NAMES),
+    SECRETS,
+    TEXT,
+    st.none() | st.integers() | TEXT,
+)
+NESTED = st.recursive(OBJECTS, lambda inner: st.lists(inner, max_size=2) | st.fixed_dictionaries({"in": inner}))
+
+
+@given(NESTED, st.lists(st.sampled_from(ENCODERS), min_size=1, max_size=4), st.booleans(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_no_secret_is_in_masked_json_text_cut_anywhere(
+    value: Any, encoders: list[Any], wrapped: bool, data: st.DataObject
+) -> None:
+    expected = without_secrets(value)
+    for encode in encoders:
+        value = encode({"x": value, "n": 1} if wrapped else value)
+    cut = value[: data.draw(st.integers(0, len(value)))]
+    for text in (value, cut):
+        masked = text_without_secrets(text)
+        assert "S3CRET" not in masked
+        assert text_without_secrets(masked) == masked
+        assert "S3CRET" not in str(without_secrets({"x": text}))
+    for _ in encoders:
+        value = json.loads(text_without_secrets(value))
+        value = value["x"] if wrapped else value
+    assert value == expected
+
+
+def test_masking_of_json_text_takes_linear_time() -> None:
+    hard = [
+        '"token',
+        '"token"' + " \\n" * 9,
+        '"token":',
+        '{"token":[',
+        '"a\\',
+        '\\"',
+        '{"pin":"',
+        '["token',
+        "\\u0070",
+        "\\",
+    ]
+    for part in hard:
+        for start in ("", '{"pin":1,"x":"', '{"pin":1,"x":'):
+            began = perf_counter()
+            text_without_secrets(start + part * 20_000)
+            assert perf_counter() - began < 2

@@ -1,5 +1,6 @@
 """Redaction of secrets in reprs and in exported values."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,20 +8,23 @@ from urllib.parse import urlsplit
 
 _SECRETS: Final = frozenset({"app_key", "auth", "password", "pin", "secret", "token", "username"})
 _NAMES: Final = "|".join(sorted(_SECRETS))
-SECRET_FIELD: Final = rf'"(?:{_NAMES})\\*"\s*:'
-"""Matches the start of a secret in JSON text, and in JSON text within it; a pattern for `re` and for Arrow."""
-# Each quote in JSON text within JSON text has the same backslashes before it. The end of a value may be missing, in a
-# text that was cut; where an object or a list ends is not looked for, as it may be missing, too.
-_FIELD: Final = re.compile(
-    rf"""
-    ((?<!\\)(?P<escape>\\*+)"(?:{_NAMES})(?P=escape)"\s*:\s*)
-    (?: (?P=escape)"(?:[^"\\]|(?P=escape)\\(?:(?P=escape)["\\]|[^"\\])?)*+(?:(?P=escape)")?
-      | [{{\[].*
-      | [^\s",{{}}\[\]\\]+
+SECRET_FIELD: Final = rf'"(?:{_NAMES})\\*"(?:\s|\\+[nrt])*:|\\u00(?:0|2[02]|3[0-9aA]|5[cCfF]|[67])'
+"""Matches what may be a secret in JSON text, and in JSON text within it; a pattern for `re` and for Arrow.
+
+Also an escape that may be a part of a secret's name, or of what is next to one.
+"""
+_FIELD: Final = re.compile(SECRET_FIELD)
+_STRING: Final = re.compile(
+    r"""
+    "(?P<inner>(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+)
+    (?: (?P<end>")[ \t\r\n]*
+      | (?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z  # the text was cut
     )
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE,
 )
+_SPACE: Final = re.compile(r"[ \t\r\n]*+")
+_DECODER: Final = json.JSONDecoder(strict=False)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -59,7 +63,7 @@ def redact_within(value: object) -> str:
     if isinstance(value, (list, tuple)):
         opening, closing = "()" if isinstance(value, tuple) else "[]"
         return f"{opening}{', '.join(map(redact_within, value))}{closing}"
-    return redact_url(value) if isinstance(value, str) and _URL.match(value) else repr(value)
+    return redact_url(value) if isinstance(value, str) and _URL.match(value) else repr(without_secrets(value))
 
 
 def without_secrets(value: Any, *, is_room: bool = False) -> Any:
@@ -75,7 +79,7 @@ def without_secrets(value: Any, *, is_room: bool = False) -> Any:
         return {name: field_without_secrets(name, inner, of_room=is_room) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(item, is_room=is_room) for item in value]
-    return text_without_secrets(value) if isinstance(value, str) and '"' in value else value
+    return text_without_secrets(value) if isinstance(value, str) else value
 
 
 def field_without_secrets(name: str, value: Any, *, of_room: bool = False) -> Any:
@@ -86,8 +90,54 @@ def field_without_secrets(name: str, value: Any, *, of_room: bool = False) -> An
 
 
 def text_without_secrets(text: str) -> str:
-    """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`, also in texts in it."""
-    return _FIELD.sub(r'\1\g<escape>"***\g<escape>"', text)
+    """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`, also in texts in it.
+
+    All else stays as it is, unless the text is not valid JSON: then all that may be a secret is replaced.
+    """
+    if not _FIELD.search(text):
+        return text
+    shown, done = [], 0
+    while (start := text.find('"', done)) >= 0:
+        before = text[done:start]
+        string = _STRING.match(text, start)
+        # A quote in the wrong place would turn what is a string, and what is not, around from there on.
+        if not string or "\\" in before or before.rstrip()[-1:] not in ":,{[":
+            break
+        after = text[string.end() : string.end() + 1]
+        if after not in ":,}]":
+            break
+        inner = _DECODER.decode(f'"{string["inner"]}"')
+        if inner in _SECRETS and after == ":":
+            start = _space_end(text, string.end() + 1)
+            shown.append(text[done:start])
+            done = _plain_end(text, start)
+            shown.append('"***"' if text[start:done] not in ("null", '""') else text[start:done])
+            continue
+        end = string.end("end") if string["end"] else string.end()
+        masked = text_without_secrets(inner)
+        if masked == inner:
+            shown.append(text[done:end])
+        else:
+            # As ASCII, because the text may have half a surrogate pair.
+            shown.append(before + json.dumps(masked)[: None if string["end"] else -1])
+        done = end
+    rest = text[done:]
+    found = _FIELD.search(rest)
+    return "".join([*shown, f"{rest[: found.start()]}***" if found else rest])
+
+
+def _plain_end(text: str, start: int) -> int:
+    """Return where a JSON value ends; the end of the text if that is not clear."""
+    try:
+        _, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return len(text)
+    after = _space_end(text, end)
+    return end if text[after : after + 1] in ",}]" else len(text)
+
+
+def _space_end(text: str, start: int) -> int:
+    return _SPACE.match(text, start).end()  # type: ignore[union-attr]
 
 
 def secret_in(value: Any, path: str) -> str | None:
