@@ -12,13 +12,12 @@ from typing import Any
 
 import msgspec
 import pyarrow
-import pyarrow.compute as compute
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videoapi.arrow import ARCHIVE_SCHEMA, ROOM_SCHEMA, SCHEMA
-from videoapi.arrow.columns import archive_columns, call_columns, room_columns
+from videoapi.arrow.columns import archive_columns, call_columns, compute, room_columns
 from videoapi.cli.redaction import shown_fields
 from videoapi.models.archives import Archive
 from videoapi.models.cdr import CallRecord
