@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import pickle
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,6 +28,7 @@ from videoapi import (
     Request,
     RequestRejected,
     RetryPolicy,
+    Room,
     RoomSpec,
     Send,
     SessionManager,
@@ -881,6 +883,28 @@ async def test_creates_that_fail_while_the_list_is_fine_share_its_reads(gap: flo
             ended = await at_intervals(gap, lambda number: client.rooms.create(name=str(number)))
     assert {type(error) for error in ended} == {CreateOutcomeUnknown}
     assert len(server.requests) <= N + 80
+
+
+async def test_look_ups_that_share_reads_end_before_their_deadlines() -> None:
+    rooms: list[Any] = []
+
+    async def script(link: Link) -> None:
+        while (request := await link.request()).method == "GET":
+            await asyncio.sleep(0.05)
+            link.answer(200, {"result": 0, "rooms": rooms})
+        sent = json.loads(request.body)
+        rooms.append({"room_id": f"{len(rooms):024x}", "settings": {}, "created": "2026-01-01T00:00:00.000Z", **sent})
+        await link.gone()
+
+    async with serve(script) as server, client_for(server.base_url, retry=PATIENT, timeout=2) as client:
+
+        async def one(number: int) -> object:
+            await asyncio.sleep(number * 0.06)
+            return await client.rooms.create(name=str(number))
+
+        ended = await asyncio.gather(*map(one, range(40)), return_exceptions=True)
+    # All of them, unless the machine was held up.
+    assert sum(isinstance(room, Room) for room in ended) >= 30
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.01], ids=["at once", "10 ms apart"])

@@ -25,6 +25,7 @@ from videoapi import (
     Send,
     VideoAPIError,
     VideoClient,
+    reference_for,
 )
 from videoapi.bulk import BulkReport
 from videoapi.sandbox import Sandbox
@@ -282,6 +283,26 @@ class TestSelfCheckRooms:
         assert "within 0.3 s (give_up_after). The last attempt: HTTP 503." in str(report.stopped)
         assert report.counts == {"unknown": read}
         assert 1_000 <= read < 1_100
+
+    async def test_failure_to_make_one_ends_when_known_rooms_serve(self, sandbox: Sandbox) -> None:
+        given = [RoomSpec(f"Room {number}", key=number) for number in range(1_010)]
+        async with client_of(sandbox) as client:
+            for spec in given[:3]:
+                await client.rooms.create(name=spec.name, reference=reference_for("j", spec.key))
+        outage = sandbox.fault("rooms.create", "status", status=503, times=None)
+
+        async def recover(client: VideoClient) -> None:
+            while not client.stats().settling:
+                await asyncio.sleep(0.01)
+            outage.cancel()
+
+        async with client_of(sandbox) as client:
+            recovering = asyncio.create_task(recover(client))
+            report = await client.rooms.create_many(given, job_id="j", give_up_after=0.4, audit=False)
+            await recovering
+
+        assert report.stopped is None
+        assert report.counts == {"created": len(given)}
 
     async def test_creates_in_doubt_are_those_that_wait(self, sandbox: Sandbox) -> None:
         sandbox.plan([*["drop_after"] * 5, "drop_before"])
