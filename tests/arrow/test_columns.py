@@ -404,6 +404,7 @@ def test_valid_json_text_without_secrets_stays_as_it_is() -> None:
         r'{"a": "{\"token\": "S3CRET"}"}',
         r"{\u0022token\u0022: \u0022S3CRET\u0022}",
         r"{\"token\"\n:\n\"S3CRET\"}",
+        r'"{\"a\": 1, \"pin\\": \"S3CRET\", \"b\": [{',
         'x", "token": "S3CRET"}',
     ],
 )

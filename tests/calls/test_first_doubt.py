@@ -937,6 +937,15 @@ async def test_stream_earns_what_its_retries_cost_when_its_body_ends() -> None:
         assert client.stats().retry_budget_left == 500
 
 
+async def test_lost_create_costs_no_budget_if_known_rooms_serve(sandbox: Sandbox) -> None:
+    async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.1) as client:
+        await client.rooms.create(name="known")
+        for _ in range(5):
+            sandbox.fault("rooms.create", "drop_before")
+            await client.rooms.create(name="Stand-up", on_unknown="resend")
+        assert client.stats().retry_budget_left == 500
+
+
 async def test_stream_that_is_left_gets_back_what_its_opening_cost() -> None:
     async def script(link: Link) -> None:
         await link.request()

@@ -236,6 +236,27 @@ async def test_frames_of_a_failed_request_have_none_of_its_headers(headers: Any)
     assert leaks_of(failed.value) == set()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"path": "../x"}, {"params": 3}, {"json": object()}, {"operation": "erase"}, {"unknown": 1}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+async def test_frames_of_a_refused_request_have_none_of_its_headers(wrong: dict[str, Any]) -> None:
+    given = {"path": "/own", "operation": "read", "headers": {"X-Api-Key": PASSWORD}, **wrong}
+    async with VideoClient("id", "key") as client:
+        with pytest.raises((VideoAPIError, TypeError)) as refused:
+            await client.request("GET", **given)
+    assert leaks_of(refused.value) == set()
+
+    def ask() -> None:
+        with blocking.VideoClient("id", "key") as blocked:
+            blocked.request("GET", **given)
+
+    with pytest.raises((VideoAPIError, TypeError)) as refused:
+        await asyncio.to_thread(ask)
+    assert leaks_of(refused.value) == set()
+
+
 @pytest.mark.parametrize("proxy", [PROXY, Secret(PROXY)])
 async def test_attributes_have_no_password(proxy: str | Secret) -> None:
     async with VideoClient("id", "key", proxy=proxy) as client:

@@ -208,9 +208,11 @@ def _method(function: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
     else:
 
         def method(self: Blocking, *args: Any, **kwargs: Any) -> Any:
-            coroutine = function(self._source, *args, **kwargs)
-            # Headers may be secrets, and error reporters store the variables of the frames of an error.
-            del args, kwargs
+            try:
+                coroutine = function(self._source, *args, **kwargs)
+            finally:
+                # Headers may be secrets, and error reporters store the variables of the frames of an error.
+                del args, kwargs
             return self._portal.run(coroutine, self._callbacks, self._form)
 
     return _documented(method, function)

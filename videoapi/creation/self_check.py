@@ -97,9 +97,13 @@ class SelfCheckRoom:
         pipeline = patience.applied_to(self._pipeline)
         began, tries = clock.now() - self._tried_for, 0
         self.failure = None
-        if patience.paid and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
+
+        def is_missing() -> bool:
+            return not self._useless and any(memory.oldest_for(form) is None for form in forms)
+
+        if patience.paid and is_missing() and pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
             return
-        while not self._useless and any(memory.oldest_for(form) is None for form in forms):
+        while is_missing():
             if patience.stopping():
                 return
             outcome = await self._create(pipeline)
@@ -107,7 +111,7 @@ class SelfCheckRoom:
             self._rejections += outcome.verdict is Verdict.REJECTED
             if outcome.verdict is Verdict.DONE or self._rejections >= _MOST_REJECTIONS:
                 # If the service alters the reference, this room proves nothing, nor would the next.
-                self._useless = any(memory.oldest_for(form) is None for form in forms)
+                self._useless = is_missing()
                 break
             self._tried_for = clock.now() - began
             cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"

@@ -96,16 +96,19 @@ def text_without_secrets(text: str) -> str:
     """
     if not _FIELD.search(text):
         return text
-    shown, done = [], 0
+    shown: list[str] = []
+    done = kept = begun = 0
     while (start := text.find('"', done)) >= 0:
         before = text[done:start]
         string = _STRING.match(text, start)
+        after = text[string.end() : string.end() + 1] if string is not None else ""
         # A quote in the wrong place would turn what is a string, and what is not, around from there on.
-        if not string or "\\" in before or before.rstrip()[-1:] not in ":,{[":
+        if string is None or "\\" in before or before.rstrip()[-1:] not in ":,{[" or after not in ":,}]":
+            # Nor is the end of the string before it sure.
+            del shown[kept:]
+            done = begun
             break
-        after = text[string.end() : string.end() + 1]
-        if after not in ":,}]":
-            break
+        kept, begun = len(shown), done
         inner = _DECODER.decode(f'"{string["inner"]}"')
         if inner in _SECRETS and after == ":":
             start = _space_end(text, string.end() + 1)

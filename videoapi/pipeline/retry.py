@@ -128,7 +128,7 @@ class Retries:
                 outcome = attrs.evolve(outcome, waited=began - waits_from)
             step: Retry | GiveUp = FINAL
             if outcome.classification.verdict is Verdict.DONE:
-                # An opened stream gets back what its opening cost; it earns more when its body has ended.
+                # An opened stream gets back what its last retry cost; it earns more when its body has ended.
                 account.succeeded(began, spent or None if request.stream else spent)
             else:
                 unknown += verdict is Verdict.UNKNOWN

@@ -39,17 +39,19 @@ async def send(
     operation: str,
 ) -> Response:
     """Send a request to a path below the base URL; see `VideoClient.request`."""
-    route, target = _route(method, path, operation)
-    query = _query(params)
-    request = Request(
-        route=route,
-        path=f"{target}?{query}" if query else target,
-        options=pipeline.options,
-        body=None if json is None else encode(json),
-        headers=headers or {},
-    )
-    # The request does not show them in the frames of an error.
-    del headers
+    try:
+        route, target = _route(method, path, operation)
+        query = _query(params)
+        request = Request(
+            route=route,
+            path=f"{target}?{query}" if query else target,
+            options=pipeline.options,
+            body=None if json is None else encode(json),
+            headers=headers or {},
+        )
+    finally:
+        # The request does not show them in the frames of an error.
+        del headers
     creates = route.operation is Operation.NON_REPEATABLE
     try:
         outcome = await pipeline.send(request)
