@@ -269,7 +269,10 @@ async def test_progress_is_called_after_each_outcome(client: VideoClient) -> Non
     assert seen == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_cancelled_run_reports_requests_in_flight_as_unknown(client: VideoClient, sandbox: Sandbox) -> None:
+async def test_cancelled_run_reports_and_logs_requests_in_flight_as_unknown(
+    client: VideoClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "videoapi")
     sandbox.fault("rooms.create", "hang", times=None, after=5)
     run = asyncio.create_task(client.rooms.create_many(specs(1000), concurrency=4))
     while sandbox.ledger.requests("rooms.create") < 9:
@@ -282,6 +285,8 @@ async def test_cancelled_run_reports_requests_in_flight_as_unknown(client: Video
     report = caught.value.report  # type: ignore[attr-defined]
     assert report.counts == {"created": 5, "unknown": 4}
     assert all(outcome.reference for outcome in report.unknown)
+    logged = {str(record.args[1]) for record in caplog.records if "unknown outcome" in record.msg and record.args}
+    assert logged == {outcome.reference for outcome in report.unknown}
 
 
 async def test_progress_error_is_logged_and_ends_nothing(client: VideoClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -502,25 +502,6 @@ def test_run_that_has_not_ended_cannot_be_closed_in_another_event_loop() -> None
         assert first.run(read_on(client, outcomes)) == ["created"] * 19
 
 
-async def test_cancelled_run_logs_the_creates_that_may_exist(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("WARNING", "videoapi")
-    sandbox.fault("rooms.create", "hang", times=None)
-    async with client_of(sandbox) as client:
-        running = asyncio.create_task(client.rooms.create_many(keyed(3), concurrency=2))
-        while sandbox.ledger.requests("rooms.create") < 2:
-            await asyncio.sleep(0.01)
-        running.cancel()
-        with pytest.raises(asyncio.CancelledError) as cancelled:
-            await running
-
-    unknown = {outcome.reference for outcome in cancelled.value.report.unknown}  # type: ignore[attr-defined]
-    logged = {str(record.args[1]) for record in caplog.records if "unknown outcome" in record.msg and record.args}
-    assert len(unknown) == 2
-    assert logged == unknown
-
-
 @pytest.mark.parametrize("journal", [False, True])
 async def test_run_whose_client_is_closed_while_it_settles_says_so(
     sandbox: Sandbox, tmp_path: Path, journal: bool

@@ -314,10 +314,10 @@ class CreateJob(Job):
         """Why nothing can be proven: the service has created no room for as long as the run tries."""
         return self._check.failure
 
-    def waits_until(self, moment: float | None, report: BulkReport) -> None:
+    def waits_until(self, moment: float | None) -> None:
         """Show until when the run waits for proof, and for how many creates."""
-        report.settles_at = moment
-        report.in_doubt = sum(doubt.create.step is Step.SCAN for doubt in self._doubts.values())
+        self._report.settles_at = moment
+        self._report.in_doubt = sum(doubt.create.step is Step.SCAN for doubt in self._doubts.values())
 
     def in_doubt(self, item: BulkItem) -> bool:
         """Return whether an item is unresolved."""

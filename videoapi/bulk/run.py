@@ -300,7 +300,7 @@ class BulkRun(Generic[S]):
         patience = Patience(
             give_up_after=self._give_up_after,
             stopping=self._sender.must_stop,
-            waits_until=lambda moment: job.waits_until(moment, self.report),
+            waits_until=job.waits_until,
         )
         try:
             async with asyncio.timeout_at(self._sender.latest):

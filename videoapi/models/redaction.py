@@ -92,7 +92,8 @@ def field_without_secrets(name: str, value: Any, *, of_room: bool = False) -> An
 def text_without_secrets(text: str) -> str:
     """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`, also in texts in it.
 
-    All else stays as it is, unless the text is not valid JSON: then all that may be a secret is replaced.
+    All else stays as it is. If the text is not valid JSON, so that the end of a secret is not clear, the rest of the text
+    is replaced, too.
     """
     if not _FIELD.search(text):
         return text
