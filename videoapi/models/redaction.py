@@ -92,8 +92,8 @@ def field_without_secrets(name: str, value: Any, *, of_room: bool = False) -> An
 def text_without_secrets(text: str) -> str:
     """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`, also in texts in it.
 
-    All else stays as it is. If the text is not valid JSON, so that the end of a secret is not clear, the rest of the text
-    is replaced, too.
+    All else stays as it is. If the end of a secret is not clear, because the text is not valid JSON, the rest of it is
+    replaced, too.
     """
     if not _FIELD.search(text):
         return text
