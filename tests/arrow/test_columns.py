@@ -389,6 +389,16 @@ def test_valid_json_text_without_secrets_stays_as_it_is() -> None:
     assert text_without_secrets(text[:-1] + ',"pin":7}') == text[:-1] + ',"pin":"***"}'
 
 
+def test_texts_in_one_another_stay_small() -> None:
+    text = '{"pin": "S3CRET"}'
+    for _ in range(60):
+        escaped = text.replace("\\", "\\u005c").replace('"', "\\u0022")
+        text = f'{{"a": "{escaped}"}}' if len(escaped) < 200_000 else text
+    masked = text_without_secrets(text)
+    assert "S3CRET" not in masked
+    assert len(masked) < 10 * len(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -23,6 +23,8 @@ _STRING: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_MOST_LEVELS: Final = 8
+"""How many texts in one another are looked into: the backslashes of each double those of the next."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*+")
 _DECODER: Final = json.JSONDecoder(strict=False)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -89,14 +91,16 @@ def field_without_secrets(name: str, value: Any, *, of_room: bool = False) -> An
     return value if of_room and name == "data" else without_secrets(value, is_room=name == "room_details")
 
 
-def text_without_secrets(text: str) -> str:
+def text_without_secrets(text: str, levels: int = _MOST_LEVELS) -> str:
     """Return JSON text, valid or not, with keys, passwords, PINs and tokens replaced by `***`, also in texts in it.
 
     All else stays as it is. If the end of a secret is not clear, because the text is not valid JSON, the rest of it is
-    replaced, too.
+    replaced, too, and so is a text below `levels` texts in one another that may have one.
     """
     if not _FIELD.search(text):
         return text
+    if not levels:
+        return "***"
     shown: list[str] = []
     done = kept = begun = 0
     while (start := text.find('"', done)) >= 0:
@@ -118,7 +122,7 @@ def text_without_secrets(text: str) -> str:
             shown.append('"***"' if text[start:done] not in ("null", '""') else text[start:done])
             continue
         end = string.end("end") if string["end"] else string.end()
-        masked = text_without_secrets(inner)
+        masked = text_without_secrets(inner, levels - 1)
         if masked == inner:
             shown.append(text[done:end])
         else:
