@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from click.testing import Result
 from pyarrow import parquet
 
+from videoapi.arrow import spool
 from videoapi.cli import export_file
 from videoapi.cli.export_file import ExportFile
 from videoapi.sandbox import Sandbox
@@ -231,3 +234,17 @@ def test_help_names_the_format_and_its_extra(cli: Cli) -> None:
     said = " ".join(cli("cdr", "export", "--help").stdout.split())
     assert ".parquet" in said
     assert "pip install 'videoapi[data]'" in said
+
+
+def test_disk_that_is_full_at_the_footer_leaves_a_part_to_continue(
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(part: Path, file: BinaryIO) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "convert", full)
+        stopped = export(cli, "out.parquet", code=1)
+    assert "600 records are saved in out.parquet.part. Free some space, and repeat" in stopped.stderr
+    export(cli, "out.parquet")
+    assert parquet.read_table(folder / "out.parquet").num_rows == 600
