@@ -73,7 +73,7 @@ def create_request(
         route=CREATE_ROOM,
         path=CREATE_ROOM.template,
         options=options,
-        body=encode(body),
+        body=encode(body, is_plain=validate),
         decoder=ROOM,
         accepts=_matcher(spec.name, reference),
         reference=reference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -13,7 +13,7 @@ from videoapi.creation.create_request import new_reference
 from videoapi.creation.doubts import Doubt, still_unknown
 from videoapi.creation.memory import Memory, can_be_known
 from videoapi.creation.patience import Patience
-from videoapi.creation.proof import Scan, Scanner, get_room, missing_proof, unreadable_error
+from videoapi.creation.proof import Scan, Scanner, get_room, missing_proof, unreadable_error, unsuitable
 from videoapi.creation.references import DATA_KEY, JobReferences, is_in_data, is_reference, reference_in, variants
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
@@ -34,7 +34,6 @@ DEFAULT_SETTLE: Final = 75.0
 """How long a request can still take effect after its connection broke, in seconds: common gateways allow 60 s."""
 _POLLS: Final = (0.5, 1.0, 2.0, 5.0, 10.0)
 _NAP: Final = 0.5
-_UNSHARED: Final = nullcontext()
 _ROUNDS: Final = 6
 """How often a settle time is waited for: a list that is seen to lag makes it longer."""
 
@@ -74,21 +73,25 @@ class Creator:
             with recorded:
                 return await self.create(pipeline.within(recorded), request, on_unknown, shared=shared)
         began = self._clock()
-        assert request.reference is not None
         try:
-            with self.sending(request.reference) if shared else _UNSHARED:
-                outcome = await self.send(pipeline, request, shared=shared)
-                if outcome.classification.verdict is Verdict.DONE:
-                    room: Room = outcome.value
-                    return room
-                try:
-                    return await self._resolved(pipeline, request, outcome, began, on_unknown)
-                finally:
-                    if shared:
-                        self._note_sent(request, shared=True)
+            outcome = await self.send(pipeline, request, shared=shared)
+            if outcome.classification.verdict is Verdict.DONE:
+                room: Room = outcome.value
+                return room
+            try:
+                return await self._resolved(pipeline, request, outcome, began, on_unknown)
+            finally:
+                if shared:
+                    self._note_sent(request, shared=True)
         except asyncio.CancelledError as error:
             log_cancelled(error, request.route.name, request.reference)
             raise
+
+    async def create_shared(self, pipeline: Pipeline, request: Request, on_unknown: OnUnknown) -> Room:
+        """Create a room whose reference others know, too."""
+        assert request.reference is not None
+        with self.sending(request.reference):
+            return await self.create(pipeline, request, on_unknown, shared=True)
 
     async def _resolved(
         self, pipeline: Pipeline, request: Request, outcome: Outcome, began: float, on_unknown: OnUnknown
@@ -287,7 +290,7 @@ class Creator:
         # Self-check rooms of runs and creates may be deleted before the settle time ends.
         shown_from = partial(self.memory.oldest_for, in_data, lasting=True)
         if shown_from() is None:
-            return None, missing_proof(scan) or _unsuitable(named, in_data)
+            return None, missing_proof(scan) or unsuitable(named, in_data)
         missing = ""
         for _ in range(_ROUNDS):
             ready_at = max(sent_at, shown_from() or 0.0) + self.scanner.settle
@@ -467,24 +470,6 @@ def _control_id(control: str | Room) -> str:
         return check_room_id(control.room_id if isinstance(control, Room) else control)
     except ValidationError as error:
         raise ValidationError(f"control must be a room or its ID: {error.message}", field="control") from None
-
-
-def _unsuitable(control: Room | None, in_data: bool | None) -> str:
-    """Return why no known room proves anything, for a reference in that location."""
-    if control is None:
-        return "no room is known that a complete list must show. Name one with control=."
-    room = f"room {control.room_id}, which control= names,"
-    if not can_be_known(control):
-        return f"{room} is for one session, and disappears by itself. Name a permanent one with control=."
-    if in_data:
-        return (
-            f"{room} has its reference in owner_ref, and the list must show one in data. "
-            "Name a room that was created with an owner_ref of its own."
-        )
-    return (
-        f"{room} has its reference in data, and the list must show one in owner_ref. "
-        "Name a room that was created without an owner_ref of its own."
-    )
 
 
 def _too_short(needed: float, timeout: float, *, again: bool) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from videoapi.creation.create_request import ROOM
-from videoapi.creation.memory import KnownRoom, Memory
+from videoapi.creation.memory import KnownRoom, Memory, can_be_known
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms, ListReader
@@ -238,4 +238,22 @@ def _shows(found: dict[str, list[ListedRoom]], known: KnownRoom) -> bool:
         and (one.in_data or not known.in_data)
         and (one.in_owner_ref or not known.in_owner_ref)
         for one in found.get(known.reference, ())
+    )
+
+
+def unsuitable(control: Room | None, in_data: bool | None) -> str:
+    """Return why no known room proves anything, for a reference in that location."""
+    if control is None:
+        return "no room is known that a complete list must show. Name one with control=."
+    room = f"room {control.room_id}, which control= names,"
+    if not can_be_known(control):
+        return f"{room} is for one session, and disappears by itself. Name a permanent one with control=."
+    if in_data:
+        return (
+            f"{room} has its reference in owner_ref, and the list must show one in data. "
+            "Name a room that was created with an owner_ref of its own."
+        )
+    return (
+        f"{room} has its reference in data, and the list must show one in owner_ref. "
+        "Name a room that was created without an owner_ref of its own."
     )

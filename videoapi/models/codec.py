@@ -7,7 +7,7 @@ defines them. Objects that it rejects go to the tolerant converter, one record a
 import enum
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from types import NoneType
 from typing import Any, Final, Generic, Literal, TypeVar, cast
@@ -47,20 +47,23 @@ MISSING: Final = Missing.MISSING
 UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-def encode(body: Any) -> bytes:
+def encode(body: Any, *, is_plain: bool = False) -> bytes:
     """Encode a request body as JSON.
 
     Args:
         body: Values by API field name; models are allowed at any depth.
+        is_plain: Whether it is known to contain no models.
 
     Raises:
         ValidationError: If a value cannot be represented in JSON.
     """
     try:
-        if not (type(body) is dict and _is_plain(body)):
-            body = plain(body, sys.maxsize)
+        body = body if is_plain else plain(body, sys.maxsize)
+        encoded = msgspec.json.encode(body)
+        if b"null" in encoded:
+            # As which a number is written that JSON does not have.
             _check_numbers(body)
-        return msgspec.json.encode(body)
+        return encoded
     except UnicodeEncodeError:
         reason = "a text in it is not valid Unicode"
     except RecursionError:
@@ -295,19 +298,6 @@ class RecordDecoder(Generic[M]):
 
 
 _raw_list: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_SAFE: Final = frozenset({str, int, bool, NoneType})
-
-
-def _is_plain(body: Mapping[str, Any]) -> bool:
-    """Return whether a body can be encoded as it is: without models, lists and floats."""
-    for value in body.values():
-        kind = type(value)
-        if kind is dict:
-            if not _SAFE.issuperset(map(type, value.values())) and not _is_plain(value):
-                return False
-        elif kind not in _SAFE:
-            return False
-    return True
 
 
 def _decoded_type(model: Any) -> Any:

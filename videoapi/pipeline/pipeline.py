@@ -15,7 +15,7 @@ from videoapi.errors import ConfigurationError, VideoAPIError
 from videoapi.pipeline.accounts import BODY_COST, AccountState
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.cancellation import UserCodeCancelled
-from videoapi.pipeline.middleware import Middleware, chain, checked
+from videoapi.pipeline.middleware import Middleware, Send, chain, checked
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
@@ -147,10 +147,12 @@ class Pipeline:
             if call.reported:
                 self.retries.reporter.started(call)
             if self.middleware:
-                send = partial(self._send_for, call)
-                outermost, *inner = self.middleware
+                send: Send = partial(self._send_for, call)
+                outermost = self.middleware[0]
+                if len(self.middleware) > 1:
+                    send = chain(self.middleware[1:], send)
                 # Called here: each coroutine between is resumed whenever the call is.
-                given: object = outermost(request, chain(inner, send) if inner else send)
+                given: object = outermost(request, send)
                 if inspect.isawaitable(given):
                     given = await given
                 outcome = checked(outermost, given)
@@ -211,8 +213,9 @@ class Pipeline:
             raise ConfigurationError("A middleware must not change `stream` of a request. Not sent.")
         call.limit.check()
         if self.timer.is_current(call.limit):
-            # User code may send while it handles a cancellation, after the deadline.
-            self.timer.reschedule(call.limit, call.deadline)
+            if call.limit.at != call.deadline:
+                # User code may send while it handles a cancellation, after the deadline.
+                self.timer.reschedule(call.limit, call.deadline)
             return await self.retries.send(call, request)
         return await self._send_in_task(call, request)
 

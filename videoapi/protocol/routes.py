@@ -161,8 +161,10 @@ class Request:
         copied.reference, copied.reference_in_data = self.reference, self.reference_in_data
         copied.reserved_time = self.reserved_time
         # At the end, as the last one of a name counts, in any case.
-        kept = [(name, value) for name, value in self.headers.items() if name not in headers]
-        copied.headers = dict([*kept, *headers.items()]) if kept else headers
+        if self.headers:
+            kept = {name: value for name, value in self.headers.items() if name not in headers}
+            headers = {**kept, **headers}
+        copied.headers = headers
         return copied
 
     @property

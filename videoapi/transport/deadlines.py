@@ -102,14 +102,14 @@ class DeadlineTimer:
         assert task is not None
         limit = Deadline(task, at)
         self.limits[limit] = None
-        if self._is_late_for(at):
+        if self._timer is None or at < self._wakes_at:
             self._wake_by(at)
         return limit
 
     def reschedule(self, limit: Deadline, at: float) -> None:
         """Move a deadline."""
         limit.at = at
-        if self._is_late_for(at):
+        if self._timer is None or at < self._wakes_at:
             self._wake_by(at)
 
     def is_current(self, limit: Deadline) -> bool:
@@ -134,14 +134,13 @@ class DeadlineTimer:
             self._timer.cancel()
             self._timer = None
 
-    def _is_late_for(self, at: float) -> bool:
-        # While deadlines are extended, an earlier check would end what they are extended for.
-        return self._timer is None or (at < self._wakes_at and self._extended_to == -math.inf)
-
     def _wake_by(self, at: float) -> None:
         if at == math.inf or self._loop is None:
             return
         if self._timer is not None:
+            if self._extended_to > -math.inf:
+                # While deadlines are extended, an earlier check would end what they are extended for.
+                return
             self._timer.cancel()
         now = self.now()
         self._wakes_at = max(at, now)

@@ -152,11 +152,13 @@ class Transport:
             body = ResponseBody(response, attempt, self._timer, attempt.permits)
             return streaming(response.status, response.headers, body)
         outcome = await self._read_response(request, attempt, response)
+        if outcome.details is None:
+            return outcome
         if outcome.classification.kind is ErrorKind.PROXY:
             outcome = attrs.evolve(outcome, reason=self._by_proxy(request))
         elif 300 <= response.status <= 399:
             outcome = attrs.evolve(outcome, reason=redirect_reason(response.headers, self._url(request)))
-        return outcome if outcome.details is None else redact_outcome(outcome, attempt.credentials.authorization)
+        return redact_outcome(outcome, attempt.credentials.authorization)
 
     def _warn_of_weak_fence(self) -> None:
         if not self._warned:
