@@ -5,9 +5,8 @@ from typing import Any
 from unittest.mock import patch
 
 import attrs
-import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from videoapi.errors import ValidationError
@@ -312,9 +311,17 @@ SETTING_VALUES = st.one_of(
 )
 
 
-@given(settings=st.dictionaries(st.one_of(SETTING_NAMES, st.just("\ud800")), SETTING_VALUES, max_size=4))
-def test_checking_all_settings_at_once_says_what_checking_each_says(settings: dict[str, Any]) -> None:
-    body = {"name": "Room", "owner_ref": "a", "settings": settings}
+@given(
+    fields=st.fixed_dictionaries({}, optional={"name": SETTING_VALUES, "owner_ref": SETTING_VALUES}),
+    settings=st.dictionaries(st.one_of(SETTING_NAMES, st.just("\ud800")), SETTING_VALUES, max_size=4),
+)
+@example(fields={}, settings={})
+@example(fields={"owner_ref": True}, settings={})
+@example(fields={"name": ""}, settings={})
+def test_checking_all_fields_at_once_says_what_checking_each_says(
+    fields: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    body = {"name": "Room", "owner_ref": "a", **fields, "settings": settings}
 
     def problem() -> str:
         try:
@@ -324,5 +331,12 @@ def test_checking_all_settings_at_once_says_what_checking_each_says(settings: di
         return ""
 
     at_once = problem()
-    with patch.object(validation, "_CommonSettings", msgspec.defstruct("Nothing", [("never", int)])):
+    with patch.object(validation, "_is_common", return_value=False):
         assert problem() == at_once
+
+
+def test_most_rooms_are_checked_at_once() -> None:
+    body = {"name": "Room", "owner_ref": "a", "settings": {"participants": "10", "quality": "HD", "adhoc": False}}
+    with patch.object(validation, "_check_fields", side_effect=AssertionError):
+        check_room(body)
+        check_room({**body, "owner_ref": 7})
