@@ -39,13 +39,13 @@ from videoapi.pipeline.rate_limit import parse_rate
 from videoapi.pipeline.reporting import Reporter
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import RetryPolicy
+from videoapi.protocol.redaction import strip_frames
 from videoapi.protocol.response import OperationName, Response
 from videoapi.protocol.routes import Options
 from videoapi.session import SessionManager
 from videoapi.stats import ClientStats, stats_of
 from videoapi.telemetry.settings import Telemetry, recorder_for
 from videoapi.transport.deadlines import CLOSED
-from videoapi.transport.failures import strip_frames
 from videoapi.transport.http import Transport
 from videoapi.transport.prewarm import open_connections
 from videoapi.transport.request_headers import RequestWriter

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
+import sys
 import threading
 import tomllib
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +18,9 @@ from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videoapi.cli import sign_in
 from videoapi.cli.account import VARIABLES, choose
-from videoapi.cli.client_options import ClientOptions
+from videoapi.cli.client_options import ClientOptions, read_key
 from videoapi.cli.profile_text import replace_table
 from videoapi.cli.profiles import KEYS, Profile, ProfileFile
 from videoapi.errors import ConfigurationError
@@ -376,6 +380,87 @@ def test_failed_write_leaves_the_file_and_no_key_elsewhere(profiles: Path, monke
         ProfileFile(profiles).write(Profile("third", {"app_key": CANARY}), replace=False)
     assert profiles.read_text() == MANAGED
     assert os.listdir(profiles.parent) == ["config.toml"]
+
+
+def leaks_of(error: BaseException | None) -> list[str]:
+    """Return where the key is, in the errors of a chain and in their frames but those of this file."""
+    found: list[str] = []
+    while error is not None:
+        if CANARY in f"{error!r} {vars(error)} {getattr(error, 'object', '')!r} {getattr(error, 'doc', '')!r}":
+            found.append(type(error).__name__)
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                found += [f"{frame.f_code.co_name}:{name}" for name, it in frame.f_locals.items() if CANARY in repr(it)]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+@pytest.mark.parametrize("step", ["pwrite", "fsync", "replace"])
+def test_write_on_a_full_disk_leaves_no_key_in_the_frames_of_its_error(
+    profiles: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    text = table("other", app_key=CANARY)
+    write(profiles, text)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(OSError, match="No space") as failed:
+        ProfileFile(profiles).write(Profile("work", {"app_key": CANARY}), replace=False)
+    assert leaks_of(failed.value) == []
+    assert profiles.read_text() == text
+    assert os.listdir(profiles.parent) == ["config.toml"]
+
+
+def test_folder_that_cannot_be_synced_costs_no_profile(profiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(profiles, table("other", app_id="a"))
+    sync = os.fsync
+
+    def fails_for_folders(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fails_for_folders)
+    with pytest.raises(OSError, match="Input/output error"):
+        ProfileFile(profiles).write(Profile("work", {"app_id": "b"}), replace=False)
+    assert set(tomllib.loads(profiles.read_text())["profiles"]) == {"other", "work"}
+
+
+@pytest.mark.parametrize(
+    "content", [f"[profiles.default]\napp_key = {CANARY}\n".encode(), CANARY.encode() + b"\xff"], ids=["toml", "utf-8"]
+)
+def test_file_that_cannot_be_read_leaves_no_key_in_the_frames_of_its_error(profiles: Path, content: bytes) -> None:
+    write(profiles, "")
+    profiles.write_bytes(content)
+    for use in (ProfileFile(profiles).read, ProfileFile(profiles).find):
+        with pytest.raises(ConfigurationError) as failed:
+            use("default")
+        assert leaks_of(failed.value) == []
+
+
+def test_key_that_is_not_utf8_is_in_no_frame_of_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "key", "")
+    path.write_bytes(CANARY.encode() + b"\xff\n")
+    with pytest.raises(ConfigurationError, match="cannot be read") as failed:
+        read_key(path)
+    assert leaks_of(failed.value) == []
+    login = sign_in.LoginOptions(
+        profile=None,
+        app_id="a",
+        base_url=None,
+        key_stdin=True,
+        ca_file=None,
+        proxy=None,
+        no_check=True,
+        overwrite=False,
+    )
+    with path.open(encoding="utf-8") as piped, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", piped)
+        with pytest.raises(ConfigurationError, match="not valid text") as failed:
+            sign_in._key(login)
+    assert leaks_of(failed.value) == []
 
 
 def test_part_of_a_killed_process_is_replaced(profiles: Path) -> None:

@@ -172,7 +172,7 @@ def test_run_that_stops_early_keeps_the_ids_of_an_earlier_copy(cli: Cli, sandbox
     assert (folder / "ids.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("tail", [".journal", ".job", ".part"])
+@pytest.mark.parametrize("tail", [".journal", ".job"])
 def test_copy_does_not_replace_the_files_of_the_new_job(cli: Cli, sandbox: Sandbox, folder: Path, tail: str) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
     result = cli(*CREATE[:-1], f"rooms.csv.outcomes.jsonl{tail}")
@@ -255,6 +255,7 @@ def test_column_of_keys_is_not_replaced(cli: Cli, sandbox: Sandbox, folder: Path
         ("table.csv", (), "not an earlier copy"),
         ("link.csv", (), "not an earlier copy"),
         ("rooms.csv.outcomes.jsonl", (), "is the outcome file"),
+        ("rooms.csv.outcomes.jsonl.part", (), "is the outcome file"),
         ("nowhere/ids.csv", (), "the folder nowhere does not exist"),
         ("ids.csv", ("--out", "/dev/null"), "does not keep"),
     ],

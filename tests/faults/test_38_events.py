@@ -24,6 +24,7 @@ import pytest
 import trustme
 from support.clients import ONCE, call, client_for
 from support.server import Link, Script, answer, repeating, room, serve
+from support.small_disk import small_disk
 
 from videoapi import (
     ConfigurationError,
@@ -475,28 +476,6 @@ def specs(count: int) -> list[RoomSpec]:
     return [RoomSpec(name="A", key=f"row-{n}") for n in range(count)]
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """Mount a file system of 160 KiB."""
-    folder.mkdir()
-    mounted = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if shutil.which("mount")
-        else None
-    )
-    if mounted is None or mounted.returncode:
-        pytest.skip("a tmpfs cannot be mounted here (needs root)")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def freeze(disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 
@@ -504,7 +483,8 @@ def freeze(disk: Path) -> None:
 async def test_f77_journal_disk_is_full(sandbox: Sandbox, tmp_path: Path) -> None:
     """F77 | the journal's disk is full | nothing is sent that is not recorded; resumes on another disk | tmpfs"""
     where = (sandbox.app_id, sandbox.app_key, sandbox.base_url)
-    with small_disk(tmp_path / "disk") as disk:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "160k"):
         async with VideoClient(*where, settle=SETTLE) as client:
             report = await client.rooms.create_many(specs(800), job_id="job", journal=disk / "job.db", concurrency=8)
         assert isinstance(report.stopped, ConfigurationError)
@@ -526,7 +506,8 @@ async def test_f77_journal_disk_is_full(sandbox: Sandbox, tmp_path: Path) -> Non
 async def test_f77_journal_disk_becomes_read_only(sandbox: Sandbox, tmp_path: Path) -> None:
     """F77 | the journal's disk becomes read-only | not sent; the error names the file | tmpfs, remounted"""
     where = (sandbox.app_id, sandbox.app_key, sandbox.base_url)
-    with small_disk(tmp_path / "disk") as disk:
+    disk = tmp_path / "disk"
+    with small_disk(disk, "160k"):
         async with VideoClient(*where, settle=SETTLE) as client:
             await client.rooms.create_many(specs(1), job_id="job", journal=disk / "job.db")
             freeze(disk)

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 from report.conftest import CALLS, Cli, figures, run_command, write_history
+from support.small_disk import small_disk
 
+from videoapi.files import PartFile
 from videoapi.sandbox import Sandbox
 
 MADE = datetime(2026, 1, 5, 10, tzinfo=UTC)
@@ -495,7 +497,49 @@ def test_full_disk_is_named_with_its_file(
     failed = cli("report", january, "page.html")
     assert failed.exit_code == 1
     assert "No space left on device: page.html.part" in failed.stderr
-    assert not (folder / "page.html").exists()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_page_that_a_full_disk_cuts_does_not_block_the_same_command(
+    january: Path, cli: Cli, folder: Path, more: tuple[str, ...]
+) -> None:
+    with small_disk(folder / "disk", "100k") as grow:
+        failed = cli("report", january, "disk/page.html", *more)
+        assert failed.exit_code == 1
+        assert failed.stderr.splitlines()[-1] == "No space left on device: disk/page.html.part"
+        assert list((folder / "disk").iterdir()) == []
+        grow()
+        assert cli("report", january, "disk/page.html", *more).exit_code == 6
+        assert [path.name for path in (folder / "disk").iterdir()] == ["page.html"]
+
+
+def test_page_of_that_name_created_meanwhile_blocks_no_other(
+    january: Path, cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = PartFile.finish
+
+    def finish_late(page: PartFile) -> Path:
+        (folder / "page.html").write_text("mine")
+        return finish(page)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PartFile, "finish", finish_late)
+        assert "page.html exists. To replace it, give --overwrite" in cli("report", january, "page.html").stderr
+    assert (folder / "page.html").read_text() == "mine"
+    assert cli("report", january, "page.html", "--overwrite").exit_code == 6
+
+
+def test_full_disk_of_temporary_files_is_named(january: Path, folder: Path) -> None:
+    write_history(folder / "many.jsonl", 60_000)
+    with small_disk(folder / "disk", "100k"):
+        environment = {**os.environ, "SQLITE_TMPDIR": str(folder / "disk"), "TMPDIR": str(folder / "disk")}
+        command = [sys.executable, "-m", "videoapi", "report", "many.jsonl", "page.html", "--quiet"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = "Cannot write a temporary file (database or disk is full). Set TMPDIR to a folder with more space\n"
+    assert done.stderr == said
+    assert not [path for path in folder.iterdir() if path.name.startswith("page")]
 
 
 def test_page_is_written_without_recordings_if_the_service_refuses_the_archives(

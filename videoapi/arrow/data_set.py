@@ -29,7 +29,7 @@ import attrs
 from videoapi.arrow.parquet import ParquetFile, parquet_batches
 from videoapi.arrow.periods import Period, moment
 from videoapi.errors import ConfigurationError
-from videoapi.files import lock, release
+from videoapi.files import lock, naming, release
 
 MANIFEST: Final = "_manifest.json"
 _NOTES: Final = "_notes"
@@ -201,7 +201,7 @@ class DataSet:
     @contextlib.contextmanager
     def spool_file(self) -> Generator[BinaryIO, None, None]:
         """Yield an empty file without a name, on the same disk."""
-        with tempfile.TemporaryFile(dir=self.folder) as file:
+        with naming(self.folder), tempfile.TemporaryFile(dir=self.folder) as file:
             yield file
 
     def write(
@@ -475,17 +475,12 @@ def _temporary(path: Path) -> Generator[tuple[BufferedRandom, Path], None, None]
     while True:
         temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(8)}.tmp")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-        with open(os.open(temporary, flags, 0o600), "w+b") as file:
+        with naming(path), open(os.open(temporary, flags, 0o600), "w+b") as file:
             # Another process may take it for abandoned before it is locked.
             if not lock(file.fileno()) or not _is_same(temporary, file.fileno()):
                 continue
             try:
                 yield file, temporary
-            except OSError as error:
-                if error.errno is not None and error.filename is None:
-                    # The error of a descriptor has no name.
-                    error.filename = str(path)
-                raise
             finally:
                 if _is_same(temporary, file.fileno()):
                     temporary.unlink(missing_ok=True)
@@ -517,6 +512,7 @@ def _remove_abandoned(path: Path) -> None:
 def _sync_folder(folder: Path) -> None:
     file = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(file)
+        with naming(folder):
+            os.fsync(file)
     finally:
         os.close(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
@@ -90,8 +90,13 @@ async def run_bulk(
                 raise
         finally:
             summary.warnings, summary.throttled = attempts.warnings, attempts.throttled()
+            if file.total:
+                # Before the summary, which names it.
+                file.finish()
             summary.tell(time.monotonic() - began)
             has_ids = summary.write_ids()
+    if file.error is not None:
+        raise file.error
     code = exit_codes.of_run(
         file.counts, summary.report.stopped, exhausted=summary.report.exhausted, exact=summary.exact
     )
@@ -135,16 +140,19 @@ class OutcomeWriter:
         error = outcome.error
         if isinstance(error, ValidationError):
             error = in_columns(error, line.columns)
-        self.file.enter(attrs.evolve(outcome, key=line.key, error=error), line.index, line.number, line.title)
         # Only the create of a room has a reference.
         earlier = outcome.reference is not None and not self.attempts.forget(outcome.reference)
         self._summary.note(outcome, line.given, earlier=earlier)
+        # Last, because it fails on a full disk, and the summary still counts the outcome.
+        self.file.enter(attrs.evolve(outcome, key=line.key, error=error), line.index, line.number, line.title)
 
     def enter_rest(self, report: BulkReport) -> None:
-        """Write the outcomes that remain in the report of a run that stopped early."""
+        """Write the outcomes that remain in the report of a run that stopped early; on a full disk, count them."""
         for rows in (report.made, report.failures, report.unknown, report.not_sent):
             for outcome in rows:
-                self.enter(outcome)
+                # The file keeps its error.
+                with suppress(OSError):
+                    self.enter(outcome)
 
 
 def settle_wait(report: BulkReport, now: float) -> str:

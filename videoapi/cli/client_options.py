@@ -8,6 +8,7 @@ import os
 import shlex
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -174,13 +175,14 @@ def read_key(path: Path) -> str:
     """
     from videoapi.errors import ConfigurationError
 
-    try:
-        with path.open(encoding="utf-8") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            # Not before: error reporters store the variables of the frames of an error.
-            key = "" if mode & 0o077 else file.read(4096).strip()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"The key file {path} cannot be read.") from None
+    mode, key = 0, None
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8") as file:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        # Not before: error reporters store the variables of the frames of an error.
+        key = "" if mode & 0o077 else file.read(4096).strip()
+    if key is None:
+        # Not while another error is handled: that of the encoding has the key as an attribute.
+        raise ConfigurationError(f"The key file {path} cannot be read.")
     if mode & 0o077:
         raise ConfigurationError(f"Other users can read the key file {path}. Run: chmod 600 {shlex.quote(str(path))}")
     if not key:

@@ -18,7 +18,7 @@ import attrs
 import click
 
 from videoapi.errors import ConfigurationError
-from videoapi.files import PART, FileTaken, PartFile
+from videoapi.files import PART, FileTaken, PartFile, naming
 
 SAVE_EVERY: Final = 3.0
 """Seconds between two writes of the state, unless they take long."""
@@ -345,15 +345,20 @@ class ExportFile:
             self._part.write_beside(_REJECTED, "".join(json.dumps(row) + "\n" for row in rows).encode())
         else:
             self._part.remove_beside(_REJECTED)
-        if self._convert is not None:
-            self._write_result(self._convert)
         try:
+            if self._convert is not None:
+                self._write_result(self._convert)
             self._part.finish(PART if self._convert is None else _CONVERTED)
-        except FileTaken as taken:
-            raise click.UsageError(
-                f"{taken.path} was created during the export, which is complete in {self.part}. "
-                "Move one of the two away, or repeat the command with --overwrite."
-            ) from None
+        except BaseException as error:
+            if self._convert is not None and self.is_kept:
+                # It is made again from the part.
+                self._part.remove_beside(_CONVERTED)
+            if isinstance(error, FileTaken):
+                raise click.UsageError(
+                    f"{error.path} was created during the export, which is complete in {self.part}. "
+                    "Move one of the two away, or repeat the command with --overwrite."
+                ) from None
+            raise
 
     def close(self) -> None:
         """Close the file; remove it if it is empty."""
@@ -365,7 +370,7 @@ class ExportFile:
         return self.out.with_name(self.out.name + _REJECTED) if self.state.rejected else None
 
     def _write_result(self, convert: Callable[[Path, BinaryIO], None]) -> None:
-        with self._part.new_beside(_CONVERTED) as file:
+        with naming(self.out), self._part.new_beside(_CONVERTED) as file:
             convert(self.part, file)
             file.flush()
             os.fsync(file.fileno())

@@ -79,7 +79,8 @@ async def export_folder(job: FolderOptions, ask: Callable[[Period], RecordStream
     data_set.open()
     notes: list[Note] = []
     asked: list[RecordStream[Any]] = []
-    kept: list[int] = []
+    kept: list[Note] = []
+    written: list[Note] = []
 
     def remember(period: Period) -> RecordStream[Any]:
         asked.append(ask(period))
@@ -96,19 +97,20 @@ async def export_folder(job: FolderOptions, ask: Callable[[Period], RecordStream
             overwrite=job.overwrite,
             progress=lambda rows: show(sum(note["rows"] for note in notes) + rows),
             kept=kept.append,
+            written=written.append,
         )
         try:
             for week in windows(job.period.first, job.period.last, by="week"):
                 notes += await exported.by_day(week)
             manifest = data_set.write_manifest()
         except BaseException as error:
-            _tell_stopped(job, notes)
+            _tell_stopped(job, [*notes, *kept, *written])
             if isinstance(error, VideoAPIError) and job.strict and any(one.rejected_count for one in asked):
                 print_status(for_people(error))
                 return exit_codes.REJECTED
             raise
     rejected = data_set.rejected()
-    _tell(job, notes, sum(kept), manifest, rejected, _sum(asked), time.monotonic() - began)
+    _tell(job, notes, len(kept), manifest, rejected, _sum(asked), time.monotonic() - began)
     return exit_codes.REJECTED if rejected else exit_codes.DONE
 
 
@@ -123,9 +125,11 @@ def _sum(streams: Sequence[RecordStream[Any]]) -> Counts:
 
 
 def _tell_stopped(job: FolderOptions, notes: Sequence[Note]) -> None:
-    if notes:
+    # A file that was written again has two notes.
+    files = {note["file"] for note in notes}
+    if files:
         print_status(
-            f"{counted(len(notes), 'file is', 'files are')} complete in {job.folder}. To continue, repeat the command:"
+            f"{counted(len(files), 'file is', 'files are')} complete in {job.folder}. To continue, repeat the command:"
         )
         print_command(job.again)
 

@@ -22,7 +22,7 @@ import click
 
 from videoapi.cli.terminal import print_status
 from videoapi.errors import ConfigurationError
-from videoapi.files import lock, release
+from videoapi.files import lock, naming, release
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
 _RUNNING: Final = "another process is working on this job. Wait until it ends."
@@ -144,9 +144,9 @@ def open_job(
         # Only once the journal of a copy is out of the way.
         known = {**known, _INODE: str(os.fstat(file.fileno()).st_ino)}
         # Also if it says nothing new: tools such as rsync restore only what has changed since the backup.
-        _write(file, known)
+        _write(note, file, known)
         try:
-            yield JobFiles(known["job_id"], path, is_new, partial(_close, file, known))
+            yield JobFiles(known["job_id"], path, is_new, partial(_close, note, file, known))
         finally:
             if begins and not used():
                 _forget(out, note, file, known)
@@ -244,27 +244,28 @@ def keeps_job(out: Path) -> bool:
     return out.is_file() or not out.exists()
 
 
-def _write(file: IO[bytes], known: Mapping[str, str]) -> None:
-    # Not the clock of this machine: a file server has its own.
-    os.utime(file.fileno())
-    written = {**known, _WRITTEN: str(os.fstat(file.fileno()).st_ctime_ns)}
-    file.seek(0)
-    # On a full disk, bytes that are there can still be replaced.
-    file.write(json.dumps(written).encode() + b"\n")
-    file.truncate()
-    os.fsync(file.fileno())
+def _write(note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
+    with naming(note):
+        # Not the clock of this machine: a file server has its own.
+        os.utime(file.fileno())
+        written = {**known, _WRITTEN: str(os.fstat(file.fileno()).st_ctime_ns)}
+        file.seek(0)
+        # On a full disk, bytes that are there can still be replaced.
+        file.write(json.dumps(written).encode() + b"\n")
+        file.truncate()
+        os.fsync(file.fileno())
 
 
-def _close(file: IO[bytes], known: Mapping[str, str]) -> None:
+def _close(note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
     if OPEN in known:
-        _write(file, {**known, OPEN: "0"})
+        _write(note, file, {**known, OPEN: "0"})
 
 
 def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
     """Have the next run begin a job of its own."""
     if out.exists() and out.stat().st_size:
         # Without a note, the next run would refuse to guess which job these outcomes are of.
-        _write(file, {**known, OPEN: "0", UNUSED: "yes"})
+        _write(note, file, {**known, OPEN: "0", UNUSED: "yes"})
     else:
         note.unlink()
 

@@ -14,7 +14,7 @@ from videoapi.cli.inputs import Title
 from videoapi.cli.job import free_name
 from videoapi.cli.terminal import for_people
 from videoapi.errors import ConfigurationError, NotFound, VideoAPIError
-from videoapi.files import FileTaken, PartFile
+from videoapi.files import FileTaken, PartFile, naming
 from videoapi.models.tokens import Token, TokenSpec
 
 MOST_SHOWN: Final = 5
@@ -44,7 +44,11 @@ class OutcomeFile:
         self.counts: Counter[str] = Counter()
         self.shown: list[str] = []
         """The first outcomes that did not succeed, as text."""
-        self._is_broken = False
+        self.error: OSError | None = None
+        """Why the file lacks outcomes, or could not get its name."""
+        self.unwritten: int = 0
+        """Number of outcomes that are counted, and not in the file."""
+        self._is_finished = False
         self._part: PartFile | None = None
         self._device: IO[bytes] | None = None
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -60,19 +64,39 @@ class OutcomeFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._device is not None:
-            self._device.close()
-        part, self._part = self._part, None
+            with naming(self.path):
+                self._device.close()
+        part = self._part
         if part is None:
             return
         try:
-            # After an error of the disk, the last line may be incomplete.
             if error is not None and not self.total:
                 # An empty file would look like the outcomes of a run.
-                part.remove_beside(".part")
-            elif not self._is_broken:
-                part.finish()
+                part.discard()
+            else:
+                self.finish()
         finally:
             part.close()
+            self._part = None
+
+    def finish(self) -> None:
+        """Give the file its name, unless the disk is full: `error` says so, and the file keeps its temporary name."""
+        # After an error of the disk, outcomes are missing, and the last line may be incomplete.
+        if self._part is None or self._is_finished or self.error is not None:
+            return
+        try:
+            self._part.finish()
+        except OSError as error:
+            self.error = error
+        # It has its name, too, if only the folder could not be synced.
+        self._is_finished = not self._part.is_there
+
+    @property
+    def there(self) -> Path | None:
+        """Where the outcomes are; None if none could be written."""
+        if self._part is None or self._is_finished:
+            return self.path
+        return self._part.part if self._part.size else None
 
     @property
     def total(self) -> int:
@@ -89,7 +113,7 @@ class OutcomeFile:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the file."""
-        path = self.path if self._part is None else self._part.part
+        path = self.path if self._part is None or self._is_finished else self._part.part
         with path.open(encoding="utf-8") as file:
             for line in file:
                 # After an error of the disk, the last line may be incomplete.
@@ -97,7 +121,11 @@ class OutcomeFile:
                     yield json.loads(line)
 
     def enter(self, outcome: BulkOutcome, index: int, line: int, title: Title | None = None) -> None:
-        """Write an outcome with the index of its input, its line number in the input file, and the title of a room."""
+        """Write an outcome with the index of its input, its line number in the input file, and the title of a room.
+
+        Raises:
+            OSError: If it is the first one that cannot be written. It is counted, as are those that come later.
+        """
         status = status_of(outcome)
         self.counts[status] += 1
         error = None if outcome.error is None else facts_of(outcome.error)
@@ -118,25 +146,30 @@ class OutcomeFile:
             row |= {"name": user.name, "user_ref": user.user_ref, "role": str(user.role)}
         if outcome.token is not None:
             row["token"] = outcome.token.value
-        self._write(json.dumps(row).encode() + b"\n")
         if status in ("failed", "unknown") and len(self.shown) < MOST_SHOWN:
             reference = f", reference {outcome.reference}" if status == "unknown" else ""
             reason = "" if outcome.error is None else f": {for_people(outcome.error)}"
             if outcome.room_id is not None:
                 reason = reason.replace("{room_id}", outcome.room_id)
             self.shown.append(f"line {line} {status}{reference}{reason}")
+        self._write(json.dumps(row).encode() + b"\n")
 
     def _write(self, line: bytes) -> None:
-        # Unbuffered, so that a crash loses no outcome.
-        if self._part is not None:
-            try:
+        if self.error is not None:
+            self.unwritten += 1
+            return
+        try:
+            # Unbuffered, so that a crash loses no outcome.
+            if self._part is not None:
                 self._part.write(line)
-            except OSError:
-                self._is_broken = True
-                raise
-        elif self._device is not None:
-            self._device.write(line)
-            self._device.flush()
+            elif self._device is not None:
+                with naming(self.path):
+                    self._device.write(line)
+                    self._device.flush()
+        except OSError as error:
+            self.unwritten += 1
+            self.error = error
+            raise
 
     def _opened(self) -> PartFile:
         while True:

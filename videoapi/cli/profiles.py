@@ -18,6 +18,7 @@ import attrs
 from videoapi.cli.messages import CommandError
 from videoapi.cli.profile_text import line_of, replace_table
 from videoapi.files import FileTaken, PartFile
+from videoapi.protocol.redaction import strip_frames
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +27,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 KEYS: Final = ("app_id", "app_key", "base_url", "proxy", "ca_file", "recording_user", "recording_password")
 _LARGEST: Final = 1 << 20
 _LONGEST_SHOWN: Final = 32
+_HOLD_KEYS: Final = ("videoapi.cli.profile", "videoapi.files.", "tomllib.")
 _PLACE: Final = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 # Windows lacks these. Without O_NONBLOCK, opening a named pipe would wait for its writer.
 _READ: Final[int] = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK"))
@@ -44,16 +46,18 @@ class Profile:
     values: Mapping[str, str] = attrs.field(repr=False)
 
 
-def _without_frames(method: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a method so that its errors have none of its frames, whose variables hold the keys of the file."""
+def _without_keys(method: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a method so that its errors have no frames whose variables hold the keys of the file."""
 
     @functools.wraps(method)
     def clean(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(*args, **kwargs)
-        except CommandError as error:
-            error.__context__ = None
-            raise error.with_traceback(None) from None
+        except BaseException as error:
+            # One that led to it may have the text of the file as an attribute.
+            error.__cause__ = error.__context__ = None
+            strip_frames(error, _HOLD_KEYS)
+            raise
 
     return clean
 
@@ -77,7 +81,7 @@ class ProfileFile:
         folder = home if home.is_absolute() else Path("~/.config").expanduser()
         return cls(folder / "videoapi" / "config.toml")
 
-    @_without_frames
+    @_without_keys
     def read(self, name: str | None) -> Profile | None:
         """Return a profile; without a name, `default` if the file has it, else None.
 
@@ -97,7 +101,7 @@ class ProfileFile:
             )
         return Profile(name, self._checked(name, found[name], text))
 
-    @_without_frames
+    @_without_keys
     def find(self, name: str) -> Profile | None:
         """Return a profile by its name, or None.
 
@@ -108,7 +112,7 @@ class ProfileFile:
         found = self._profiles(text)
         return Profile(name, self._checked(name, found[name], text)) if name in found else None
 
-    @_without_frames
+    @_without_keys
     def write(self, profile: Profile, *, replace: bool) -> Path:
         """Write a profile, and leave everything else in the file as it is.
 
@@ -228,13 +232,10 @@ def _locked(path: Path) -> Generator[PartFile, None, None]:
     except BaseException:
         part.close()
         raise
-    finished = False
     try:
         yield part
-        finished = True
     finally:
-        if not finished:
-            part.truncate(0)
+        part.discard()
         part.close()
 
 

@@ -434,7 +434,12 @@ def _page_file(options: ReportOptions, period: ReportPeriod | None) -> Generator
         if page.size:
             # A browser's unfinished download has such a name, too.
             raise click.UsageError(f"{page.part} would be overwritten. Move it away, or give another OUT.")
-        yield page
+        try:
+            yield page
+        except BaseException:
+            # The same command would refuse to overwrite it.
+            page.discard()
+            raise
     finally:
         page.close()
 

@@ -209,8 +209,9 @@ def _key(options: LoginOptions) -> str:
     except EOFError:
         raise click.Abort from None
     except UnicodeDecodeError:
-        # Its text would show a part of the key.
-        raise ConfigurationError("The APP_KEY is not valid text.") from None
+        # Raised below: this one has the key as an attribute.
+        pass
+    raise ConfigurationError("The APP_KEY is not valid text.")
 
 
 def _words(error: VideoAPIError) -> str:

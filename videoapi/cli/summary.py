@@ -109,6 +109,8 @@ class Summary:
                 if report.stopped is None
                 else f"Stopped before the end: {for_people(report.stopped)}"
             )
+        if not stopped and file.error is not None:
+            stopped = "The outcome file could not be completed"
         for line in file.shown:
             print_status(line, quiet=options.quiet)
         if file.not_shown:
@@ -141,7 +143,10 @@ class Summary:
         done = done.replace(" not found", " not found (deleted earlier, or never existed)")
         never_read = f"{unread:,} lines never read" if unread else ""
         done = ", ".join(filter(None, (done, never_read))) or "nothing to do"
-        print_status(f"{done}, in {seconds:.1f} s. Outcomes: {file.path}", quiet=options.quiet and not stopped)
+        there = "No outcome could be written" if file.there is None else f"Outcomes: {file.there}"
+        if file.there is not None and file.unwritten:
+            there += f", without {file.unwritten:,} that could not be written"
+        print_status(f"{done}, in {seconds:.1f} s. {there}", quiet=options.quiet and not stopped)
         if stopped or file.counts["unknown"]:
             self._advise()
         if options.as_json:
@@ -158,7 +163,7 @@ class Summary:
                 "removed": report.removed,
                 "missing": [outcome.room_id for outcome in report.missing],
                 "same_rooms": same_rooms,
-                "outcomes": str(file.path),
+                "outcomes": None if file.there is None else str(file.there),
                 "seconds": round(seconds, 3),
             }
             print_json(summary)
@@ -205,7 +210,12 @@ class Summary:
         copy = self._options.with_ids
         if copy is None:
             return True
-        is_early = self.stopped != "" or self.report.stopped is not None or not self.report.exhausted
+        is_early = (
+            self.stopped != ""
+            or self.report.stopped is not None
+            or not self.report.exhausted
+            or self._file.error is not None
+        )
         if is_early and copy.path.exists():
             # It may have IDs that this run has not read.
             print_status(f"{copy.path} is as before, because the run ended early.", quiet=self._options.quiet)

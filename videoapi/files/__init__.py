@@ -6,6 +6,6 @@ Independent of what is written, of HTTP and of the event loop.
 from __future__ import annotations
 
 from videoapi.files.locks import lock, release
-from videoapi.files.part_file import PART, FileTaken, PartFile
+from videoapi.files.part_file import PART, FileTaken, PartFile, naming
 
-__all__ = ["PART", "FileTaken", "PartFile", "lock", "release"]
+__all__ = ["PART", "FileTaken", "PartFile", "lock", "naming", "release"]

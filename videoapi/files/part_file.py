@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from io import BufferedRandom
 from pathlib import Path
 from typing import Final, Literal
@@ -27,6 +27,21 @@ PART: Final = ".part"
 """How the name of an incomplete file ends."""
 
 TakenReason = Literal["exists", "busy", "directory", "link"]
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Generator[None, None, None]:
+    """Give an error of the system the path that it lacks, because it is of a descriptor.
+
+    Close the file within the block: a buffered file that could not be written raises the error again when it is closed.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Without a number, it is not of the system: a timeout is an OSError, too.
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 class FileTaken(Exception):
@@ -106,15 +121,11 @@ class PartFile:
             OSError: If they cannot be written; `size` says how many were.
         """
         rest = memoryview(data)
-        try:
+        with naming(self.part):
             while rest:
                 written = os.pwrite(self._file, rest, self.size)
                 self.size += written
                 rest = rest[written:]
-        except OSError as error:
-            # The error of a descriptor has no name.
-            error.filename = str(self.part)
-            raise
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to `stop` in blocks; fewer if the part is shorter."""
@@ -124,12 +135,14 @@ class PartFile:
 
     def truncate(self, size: int) -> None:
         """Discard everything after the first `size` bytes."""
-        os.ftruncate(self._file, size)
+        with naming(self.part):
+            os.ftruncate(self._file, size)
         self.size = size
 
     def sync(self) -> None:
         """Wait until the bytes written are on disk."""
-        os.fsync(self._file)
+        with naming(self.part):
+            os.fsync(self._file)
 
     def read_beside(self, tail: str, limit: int) -> bytes | None:
         """Return the file `<name><tail>`, up to `limit` bytes; None if it does not exist, or is not a regular file."""
@@ -156,7 +169,7 @@ class PartFile:
         self._unlink(new)
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
         try:
-            with open(file, "wb") as held:
+            with naming(self._directory / (self.name + tail)), open(file, "wb") as held:
                 held.write(data)
                 held.flush()
                 os.fsync(file)
@@ -200,8 +213,14 @@ class PartFile:
             self._link(source)
         if tail != PART and self.is_there:
             self._unlink(self._part)
-        os.fsync(self._folder)
+        with naming(self._directory):
+            os.fsync(self._folder)
         return self.path
+
+    def discard(self) -> None:
+        """Remove the part, if no later process can continue it. A part that has the final name already stays."""
+        if self.is_there:
+            self._unlink(self._part)
 
     def close(self) -> None:
         """Close the part, and remove it if it is empty. Idempotent."""

@@ -1,9 +1,10 @@
-"""Redaction of credentials in errors, as a gateway may echo the request. Pure."""
+"""Redaction of credentials in errors: in their text, as a gateway may echo the request, and in their frames. Pure."""
 
 from __future__ import annotations
 
 import base64
 import re
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -12,8 +13,31 @@ from yarl import URL
 if TYPE_CHECKING:
     from videoapi.protocol.outcome import Outcome
 
+_HOLD_HEADERS: Final = ("aiohttp.", "videoapi.transport.")
 _SHORTEST: Final = 8
 """Shorter keys occur only in tests, and redacting them would remove ordinary words."""
+
+
+def strip_frames(error: BaseException, modules: tuple[str, ...] = _HOLD_HEADERS) -> None:
+    """Remove the frames that hold secrets from an error and those that led to it, as error trackers record variables.
+
+    Args:
+        error: The error.
+        modules: How the names of the modules begin whose frames are removed.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        seen.with_traceback(_without_frames(seen.__traceback__, modules))
+        seen = seen.__cause__ or seen.__context__
+
+
+def _without_frames(traceback: TracebackType | None, modules: tuple[str, ...]) -> TracebackType | None:
+    if traceback is None:
+        return None
+    rest = _without_frames(traceback.tb_next, modules)
+    if traceback.tb_frame.f_globals.get("__name__", "").startswith(modules):
+        return rest
+    return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
 def redact_outcome(outcome: Outcome, authorization: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
 from itertools import islice
@@ -85,6 +86,8 @@ class Repeats:
 class Tally:
     """A usage that is added to in bounded memory. Use it as a context manager.
 
+    Its block raises an `OSError` if the temporary database cannot be written.
+
     Args:
         calendar: Says on which day and in which hour a time is.
         kept: How many sessions, and how many keys of a group, are in memory at most.
@@ -106,6 +109,10 @@ class Tally:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._database.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise OSError(
+                errno.ENOSPC, f"Cannot write a temporary file ({error}). Set TMPDIR to a folder with more space"
+            ) from None
 
     def add(self, rows: Iterable[UsageRow], times: Container[str] = TIMES) -> None:
         """Add rows; `times` are those of `TIMES` that their source has."""

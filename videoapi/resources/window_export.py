@@ -45,7 +45,8 @@ class PeriodExport:
         today: The current day in UTC.
         overwrite: Whether to read complete files again.
         progress: Called with the number of records of the period read so far.
-        kept: Called with the number of complete files that stay as they are.
+        kept: Called with the note of each complete file that stays as it is.
+        written: Called with the note of each file once it is written, maybe in another thread.
     """
 
     kind: str
@@ -56,7 +57,8 @@ class PeriodExport:
     today: date
     overwrite: bool = False
     progress: Callable[[int], None] = lambda _: None
-    kept: Callable[[int], None] = lambda _: None
+    kept: Callable[[Note], None] = lambda _: None
+    written: Callable[[Note], None] = lambda _: None
 
     async def whole(self, period: Period) -> Note:
         """Export a period to one file, and return its note."""
@@ -96,7 +98,8 @@ class PeriodExport:
     ) -> list[Note]:
         found = {target: await asyncio.to_thread(self._done, target) for target in targets}
         done = [note for note in found.values() if note is not None]
-        self.kept(len(done))
+        for kept in done:
+            self.kept(kept)
         if len(done) == len(targets):
             return done
         for target, note in found.items():
@@ -170,7 +173,13 @@ class PeriodExport:
         with self.data_set.turn(waited) as is_ours:
             if not is_ours:
                 return None
-            write = partial(self.data_set.write, schema=schema, source=self.source())
+
+            def write(target: DataFile, **how: Any) -> Note:
+                note = self.data_set.write(target, schema=schema, source=source, **how)
+                self.written(note)
+                return note
+
+            source = self.source()
             again = reading.settle(found, write)
             notes: list[Note] = []
             for target, batches, odd in parts(reading.spool):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from types import TracebackType
 from typing import Final
 
 import aiohttp
@@ -15,7 +14,6 @@ from videoapi.protocol.types import ErrorKind
 # OpenSSL's codes for an issuer that is not trusted: self-signed, or without a known authority.
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})
 _PROXY: Final = "Check the proxy and its credentials."
-_HOLD_SECRETS: Final = ("aiohttp.", "videoapi.transport.")
 _CA_FILE: Final = "For a private CA, pass ca_file=."
 
 
@@ -52,23 +50,6 @@ def system_text(error: BaseException) -> str:
 def describe_drop(error: BaseException) -> str:
     """Return how a connection was lost, to follow the name of the host."""
     return f": {system_text(error)}" if isinstance(error, OSError) and error.errno else ""
-
-
-def strip_frames(error: BaseException) -> None:
-    """Remove the frames that hold headers, such as Authorization, as error trackers record local variables."""
-    seen: BaseException | None = error
-    while seen is not None:
-        seen.with_traceback(_without_secrets(seen.__traceback__))
-        seen = seen.__cause__ or seen.__context__
-
-
-def _without_secrets(traceback: TracebackType | None) -> TracebackType | None:
-    if traceback is None:
-        return None
-    rest = _without_secrets(traceback.tb_next)
-    if traceback.tb_frame.f_globals.get("__name__", "").startswith(_HOLD_SECRETS):
-        return rest
-    return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
 def describe_cut(error: BaseException, host: str) -> str:

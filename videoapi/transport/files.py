@@ -10,11 +10,11 @@ from yarl import URL
 
 from videoapi.config import Credentials, address
 from videoapi.errors import CallTimeout, ConnectionFailed, DownloadFailed, ProtocolError, VideoAPIError
-from videoapi.protocol.redaction import redact_url
+from videoapi.protocol.redaction import redact_url, strip_frames
 from videoapi.protocol.types import ErrorKind
 from videoapi.transport.attempt import AttemptState, current_attempt
 from videoapi.transport.deadlines import DeadlineTimer
-from videoapi.transport.failures import TRANSPORT_ERRORS, describe_connect, describe_lost, never_connected, strip_frames
+from videoapi.transport.failures import TRANSPORT_ERRORS, describe_connect, describe_lost, never_connected
 from videoapi.transport.pool import ConnectionPool
 from videoapi.transport.resolver import NonPublicAddress
 from videoapi.transport.response_body import ResponseBody

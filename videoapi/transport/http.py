@@ -15,7 +15,7 @@ from videoapi.config import BaseUrl
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.classify import BodyKind, classify_response
 from videoapi.protocol.outcome import Outcome, answered, no_response, redirect_reason, streaming, truncated
-from videoapi.protocol.redaction import redact_outcome
+from videoapi.protocol.redaction import redact_outcome, strip_frames
 from videoapi.protocol.routes import Request
 from videoapi.protocol.types import NEVER, ErrorKind, Phase, Verdict
 from videoapi.transport import fast_path
@@ -28,7 +28,6 @@ from videoapi.transport.failures import (
     describe_cut,
     describe_lost,
     never_connected,
-    strip_frames,
     through,
 )
 from videoapi.transport.fast_path import FastResponse
