@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
@@ -56,23 +57,29 @@ _FIND: Final = """
 SELECT creates.reference, identity, spec, status, room_id
 FROM json_each(?) JOIN known ON known.reference = value JOIN creates ON creates.id = known.id
 """
-_INTEND: Final = """
-INSERT INTO creates (job, reference, identity, spec)
-SELECT ?, json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?)
+_WRITE: Final = """
+INSERT INTO creates (id, job, reference, identity, spec, status, room_id)
+SELECT json_extract(value, '$[0]'), ?, json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+    json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+FROM json_each(?) WHERE true
+ON CONFLICT (id) DO UPDATE SET
+    job = CASE WHEN excluded.reference = reference AND excluded.status IS NOT NULL THEN job END,
+    identity = coalesce(nullif(excluded.identity, '='), identity),
+    spec = coalesce(nullif(excluded.spec, '='), spec),
+    status = excluded.status,
+    room_id = excluded.room_id
 """
-_END: Final = """
-UPDATE creates SET status = json_extract(value, '$[1]'), room_id = json_extract(value, '$[2]'),
-    identity = coalesce(json_extract(value, '$[3]'), identity), spec = coalesce(json_extract(value, '$[4]'), spec)
-FROM json_each(?) WHERE creates.id = json_extract(value, '$[0]')
-"""
-"""Each is one statement for all rows: Python's threads hand over a lock at every step of a statement, which costs more
-than the step."""
+"""One statement, which is the transaction, for all ends and intents: Python's threads hand over a lock at every step of
+a statement, which costs more than the step. An end changes the row of its intent. An intent is a new row, after the
+last one that this process has seen; if another process has added rows since, it fails for the job without a value."""
+_KEPT: Final = "="
+"""The value of an end that leaves a column as it is."""
 SENT: Final = "="
 TAKEN_OVER: Final = "?"
 """The start of an entry's spec: whether a run has sent it, or the list of rooms has shown the room. The hash of the
 request body follows, for a room taken over once it was compared."""
-_OLDEST: Final = (3, 33)
-"""The first SQLite with `UPDATE … FROM`."""
+_OLDEST: Final = (3, 24)
+"""The first SQLite with `ON CONFLICT DO UPDATE`."""
 _SOON: Final = 0.02
 """After which time the end of a create is written, in seconds."""
 _LOCKED: Final = 3.0
@@ -104,9 +111,9 @@ class Entry:
 
 @attrs.define
 class _Transaction:
-    """What is written in one transaction: first the ends, then the intents, then other queries.
+    """What is written in one transaction: the ends and the intents, then other queries.
 
-    `withdrawn` are intents, of this transaction or an earlier one, whose create was cancelled before it was sent.
+    `withdrawn` are intents of an earlier one whose create was cancelled before it was sent.
     """
 
     ends: list[_End] = attrs.field(factory=list)
@@ -139,6 +146,7 @@ class _Intent:
     answer: asyncio.Future[Any]
     result: Entry | None = None
     written: bool = False
+    withdrawn: bool = False
 
 
 @attrs.define
@@ -168,6 +176,7 @@ class Journal:
         self._next = _Transaction()
         self._rows: dict[str, int] = {}
         self._last = 0
+        self._knows = False
         self._writing = False
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -250,6 +259,7 @@ class Journal:
             entry: Entry | None = await self._answer(intent.answer)
         except asyncio.CancelledError:
             # It may be written already, and the next run must not take the create for one in doubt.
+            intent.withdrawn = True
             self._next.withdrawn.append(intent)
             self._write_soon()
             raise
@@ -399,35 +409,64 @@ class Journal:
 
     def _commit(self, database: sqlite3.Connection, batch: _Transaction) -> Exception | None:
         """Write a batch in one transaction; return the error if that failed."""
+        last = self._last
         try:
-            _begin(database)
-            database.execute(_LEARN, (self._last, self._job))
-            if batch.ends:
-                self._write_ends(database, batch.ends)
-            last = self._write_intents(database, batch.intents) if batch.intents else _last_row(database)
-            withdrawn = [intent.reference for intent in batch.withdrawn if intent.written]
-            if withdrawn:
-                self._write_ends(database, [(reference, "not_sent", None, None, None) for reference in withdrawn])
+            if batch.queries:
+                _when_unlocked(partial(database.execute, "BEGIN IMMEDIATE"))
+            self._write_rows(database, batch)
             for query in batch.queries:
                 query.result = query.do(database)
-            database.execute("COMMIT")
+            if batch.queries:
+                self._learn(database)
+                database.execute("COMMIT")
         except Exception as error:
-            with contextlib.suppress(sqlite3.Error):
-                database.execute("ROLLBACK")
+            if database.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    database.execute("ROLLBACK")
+            self._last = last
             for intent in batch.intents:
                 intent.written = False
                 self._rows.pop(intent.reference, None)
             return error
-        self._last = last
         return None
+
+    def _write_rows(self, database: sqlite3.Connection, batch: _Transaction) -> None:
+        withdrawn: list[_End] = [
+            (intent.reference, "not_sent", None, None, None) for intent in batch.withdrawn if intent.written
+        ]
+        ends = [
+            (row, reference, _KEPT if identity is None else identity, _KEPT if spec is None else spec, *how)
+            for reference, *how, identity, spec in (*batch.ends, *withdrawn)
+            if (row := self._row(database, reference)) is not None
+        ]
+        while True:
+            new = self._new(database, batch.intents)
+            intents = [
+                (row, intent.reference, intent.identity, intent.spec, None, None)
+                for row, intent in enumerate(new, self._last + 1)
+            ]
+            try:
+                if ends or intents:
+                    _when_unlocked(partial(database.execute, _WRITE, (self._job, json.dumps([*ends, *intents]))))
+                break
+            except sqlite3.IntegrityError:
+                if not self._learn(database):
+                    raise
+        for row, intent in enumerate(new, self._last + 1):
+            intent.written = True
+            self._rows[intent.reference] = row
+        self._last += len(new)
+
+    def _learn(self, database: sqlite3.Connection) -> bool:
+        """Note the rows that others have added; return whether there are any."""
+        # First the last one: those that come in between are noted once more.
+        last, self._last = self._last, _last_row(database)
+        self._knows |= database.execute(_LEARN, (last, self._job)).rowcount > 0
+        return self._last > last
 
     def _entries(self, database: sqlite3.Connection, references: list[str]) -> dict[str, Entry]:
         rows = database.execute(_FIND, (json.dumps(references),)).fetchall()
         return {reference: Entry(*row) for reference, *row in rows}
-
-    def _write_ends(self, database: sqlite3.Connection, ends: list[_End]) -> None:
-        rows = [(self._row(database, reference), *end) for reference, *end in ends]
-        database.execute(_END, (json.dumps(rows),))
 
     def _row(self, database: sqlite3.Connection, reference: str) -> int | None:
         """Return the row of a create: of this run, or an earlier one."""
@@ -438,28 +477,22 @@ class Journal:
             (row,) = known or database.execute(query, (self._job, reference)).fetchone()
         return row
 
-    def _write_intents(self, database: sqlite3.Connection, intents: list[_Intent]) -> int:
-        """Write the intents of new creates; return the last row of the file."""
-        earlier = self._entries(database, [intent.reference for intent in intents])
-        new = intents
-        if earlier:
-            for intent in intents:
-                entry = earlier.get(intent.reference)
-                if entry is not None and not intent.again and entry.status in (None, "created"):
-                    intent.result = entry
-            new = [intent for intent in intents if intent.result is None]
-        written = json.dumps([(intent.reference, intent.identity, intent.spec) for intent in new])
-        database.execute(_INTEND, (self._job, written))
-        last = _last_row(database)
-        for row, intent in enumerate(new, last - len(new) + 1):
-            intent.written = True
-            self._rows[intent.reference] = row
-        return last
+    def _new(self, database: sqlite3.Connection, intents: list[_Intent]) -> list[_Intent]:
+        """Return the intents to write; the others get the entry of an earlier create."""
+        earlier = self._entries(database, [intent.reference for intent in intents]) if intents and self._knows else {}
+        new = []
+        for intent in intents:
+            entry = earlier.get(intent.reference)
+            if entry is not None and not intent.again and entry.status in (None, "created"):
+                intent.result = entry
+            elif not intent.withdrawn:
+                new.append(intent)
+        return new
 
     def _connect(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise ConfigurationError(
-                f"journal= needs SQLite 3.33, and this Python has {sqlite3.sqlite_version}. Nothing was sent."
+                f"journal= needs SQLite 3.24, and this Python has {sqlite3.sqlite_version}. Nothing was sent."
             )
         self._path.touch(mode=0o600, exist_ok=True)
         database = sqlite3.connect(self._path, isolation_level=None, timeout=_LOCKED)
@@ -470,7 +503,7 @@ class Journal:
             if is_new:
                 database.executescript(_TABLES)
             database.execute(_KNOWN)
-            # From now on, `_begin` waits.
+            # From now on, `_when_unlocked` waits.
             database.execute("PRAGMA busy_timeout=0")
         except BaseException:
             database.close()
@@ -519,15 +552,15 @@ def _last_row(database: sqlite3.Connection) -> int:
     return int(last)
 
 
-def _begin(database: sqlite3.Connection) -> None:
-    """Begin a transaction, after waiting for another process that writes.
+def _when_unlocked(write: Callable[[], object]) -> None:
+    """Write, after waiting for another process that writes.
 
     SQLite itself looks ten times a second, and misses the time between two commits of a run that has many to write.
     """
     until = time.monotonic() + _LOCKED
     while True:
         try:
-            database.execute("BEGIN IMMEDIATE")
+            write()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
