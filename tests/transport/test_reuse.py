@@ -22,6 +22,14 @@ async def test_connection_is_reused_after_a_success() -> None:
         assert server.accepted == 1
 
 
+async def test_connection_reads_into_memory_that_is_not_mapped_for_each_response() -> None:
+    async with serve(repeating(answer(200, room()))) as server:
+        async with VideoClient("id", "key", server.base_url) as client:
+            await client.rooms.get(ROOM_ID)
+            (protocol,) = client._manager.pool.connector._states
+            assert 16 * 1024 <= protocol.transport.max_size < 128 * 1024  # type: ignore[union-attr]
+
+
 async def test_connection_is_reused_after_a_fully_read_stream() -> None:
     async with serve(repeating(answer(200, {"result": 0, "rooms": [{"room_id": ROOM_ID}]}))) as server:
         async with VideoClient("id", "key", server.base_url) as client:

@@ -459,7 +459,7 @@ class Journal:
 
     def _learn(self, database: sqlite3.Connection) -> bool:
         """Note the rows that others have added; return whether there are any."""
-        # First the last one: those that come in between are noted once more.
+        # First the last one: those that come in between are noted again later.
         last, self._last = self._last, _last_row(database)
         self._knows |= database.execute(_LEARN, (last, self._job)).rowcount > 0
         return self._last > last

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -12,6 +12,10 @@ from aiohttp.client_reqrep import ClientRequest
 from aiohttp.connector import Connection
 
 from videoapi.transport.attempt import AttemptState, ConnectionState, SlotExpired, current_attempt
+
+_READ_SIZE: Final = 64 * 1024
+"""How many bytes asyncio may read at once. By default, it allocates 256 KiB, however short a response is: from 128 KiB
+on, the C library maps new memory for each read, which costs a seventh of a call."""
 
 
 class Connector(aiohttp.TCPConnector):
@@ -54,6 +58,10 @@ class Connector(aiohttp.TCPConnector):
             if state is None:
                 # Do not poll a new connection: unread TLS session tickets are normal there.
                 state = self._states[protocol] = ConnectionState(self._now())
+                # Only asyncio's own transport of a plain connection has it.
+                transport: Any = protocol.transport
+                if hasattr(transport, "max_size"):
+                    transport.max_size = _READ_SIZE
                 break
             if not (protocol.should_close or self._is_old(state) or state.is_stale(connection)):
                 break
