@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import queue
 import sqlite3
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import attrs
+import msgspec
 
 from videoapi.errors import ConfigurationError
 
@@ -87,8 +87,8 @@ _LOCKED: Final = 3.0
 _POLL: Final = 0.001
 _SHARE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.005
-"""After a commit, the file is left to others for a share of its time: more than the time between two of their polls,
-if commits are slow."""
+"""After a commit that takes longer than the time between two polls of others, the file is left to them for a share of
+that time."""
 
 
 @attrs.frozen
@@ -403,7 +403,8 @@ class Journal:
             with contextlib.suppress(RuntimeError):
                 assert self._loop is not None
                 self._loop.call_soon_threadsafe(self._written, batch)
-            time.sleep(min(_SHARE * took, _LONGEST_PAUSE))
+            if took > _POLL:
+                time.sleep(min(_SHARE * took, _LONGEST_PAUSE))
         if database is not None:
             database.close()
 
@@ -447,7 +448,7 @@ class Journal:
             ]
             try:
                 if ends or intents:
-                    _when_unlocked(partial(database.execute, _WRITE, (self._job, json.dumps([*ends, *intents]))))
+                    _when_unlocked(partial(database.execute, _WRITE, (self._job, _json([*ends, *intents]))))
                 break
             except sqlite3.IntegrityError:
                 if not self._learn(database):
@@ -465,7 +466,7 @@ class Journal:
         return self._last > last
 
     def _entries(self, database: sqlite3.Connection, references: list[str]) -> dict[str, Entry]:
-        rows = database.execute(_FIND, (json.dumps(references),)).fetchall()
+        rows = database.execute(_FIND, (_json(references),)).fetchall()
         return {reference: Entry(*row) for reference, *row in rows}
 
     def _row(self, database: sqlite3.Connection, reference: str) -> int | None:
@@ -545,6 +546,10 @@ def recorded(path: Path, job: str) -> Callable[[str], bool]:
             change = sent.add if status in (None, "created") else sent.discard
             change(hash(reference))
     return lambda reference: hash(reference) in sent
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _last_row(database: sqlite3.Connection) -> int:

@@ -121,23 +121,22 @@ def key_bytes(key: object) -> bytes:
 
 def _typed(key: object) -> bytes:
     value: bytes
-    match key:
-        case tuple() if type(key) is tuple:
-            value = b"".join(b"%d:%b" % (len(part), part) for part in map(_typed, key))
-        case str() if type(key) is str:
-            value = key.encode("utf-8", "surrogatepass")
-        case bytes() if type(key) is bytes:
-            value = key
-        case date() if type(key) in (date, datetime):
-            value = key.isoformat().encode()
-        case int() | float() | Decimal() | UUID() if type(key) in _PLAIN_KEYS:
-            value = str(key).encode()
-        case _:
-            raise ValidationError(
-                "The key of an item of a job is text, a number, bytes, a UUID, a date or a tuple of these, "
-                f"not {type(key).__name__}.",
-                field="key",
-            )
+    if type(key) in _PLAIN_KEYS:
+        value = str(key).encode()
+    elif type(key) is str:
+        value = key.encode("utf-8", "surrogatepass")
+    elif type(key) is bytes:
+        value = key
+    elif type(key) is date or type(key) is datetime:
+        value = key.isoformat().encode()
+    elif type(key) is tuple:
+        value = b"".join(b"%d:%b" % (len(part), part) for part in map(_typed, key))
+    else:
+        raise ValidationError(
+            "The key of an item of a job is text, a number, bytes, a UUID, a date or a tuple of these, "
+            f"not {type(key).__name__}.",
+            field="key",
+        )
     return b"%b:%b" % (type(key).__name__.encode(), value)
 
 
