@@ -257,6 +257,15 @@ class TestCommits:
         other.close()
         await log.aclose()
 
+    async def test_intents_of_consecutive_turns_of_the_loop_share_a_commit(self, journal: Path) -> None:
+        async with opened(journal) as log:
+            before, waiting = commits(journal), []
+            for number in range(30):
+                waiting.append(asyncio.create_task(log.intend(f"vx{number:026d}", "", "=")))
+                await asyncio.sleep(0)
+            await asyncio.gather(*waiting)
+            assert commits(journal) - before == 1
+
     async def test_ends_are_written_soon_without_another_intent(self, journal: Path) -> None:
         log = Journal(journal, "j")
         await log.open("https://video.example", "app")

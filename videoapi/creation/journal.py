@@ -1,7 +1,7 @@
 """The optional journal of a bulk job: which creates were started, and how they ended.
 
-One SQLite file, written by its own thread. An intent is on disk before its create is sent; those that come in while
-the thread writes share the next commit. It holds references, IDs and hashes, but no names and no secrets.
+One SQLite file, written by its own thread. An intent is on disk before its create is sent; those that come in together,
+or while the thread writes, share a commit. It holds references, IDs and hashes, but no names and no secrets.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ CREATE TABLE IF NOT EXISTS creates (
 );
 COMMIT;
 """
-"""Rows are only added, and changed soon afterwards, so that a commit writes few pages: an index of the references,
-which are random, would write one for each. Of rows with one reference, the last counts."""
+"""Rows are added, and changed soon afterwards, so that a commit writes few pages: an index of the references, which are
+random, would write one for each. Of rows with one reference, the last counts."""
 _KNOWN: Final = "CREATE TEMP TABLE known (reference TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID"
 """The index, in a temporary database of this process: rows of earlier runs and of other processes. The rows of this run
 are not looked up, as its keys are unique."""
@@ -70,8 +70,8 @@ ON CONFLICT (id) DO UPDATE SET
     room_id = excluded.room_id
 """
 """One statement, which is the transaction, for all ends and intents: Python's threads hand over a lock at every step of
-a statement, which costs more than the step. An end changes the row of its intent. An intent is a new row, after the
-last one that this process has seen; if another process has added rows since, it fails for the job without a value."""
+a statement, which costs more than the step. An end changes the row of its intent. An intent is a new row after the last
+one that this process knows; if another process has added one there, the statement fails, as `job` has no value."""
 _KEPT: Final = "="
 """The value of an end that leaves a column as it is."""
 SENT: Final = "="
@@ -87,8 +87,7 @@ _LOCKED: Final = 3.0
 _POLL: Final = 0.001
 _SHARE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.005
-"""After a commit that takes longer than the time between two polls of others, the file is left to them for a share of
-that time."""
+"""After a commit that takes longer than a poll, the file is left to others for a share of that time."""
 
 
 @attrs.frozen
@@ -176,6 +175,7 @@ class Journal:
         self._next = _Transaction()
         self._rows: dict[str, int] = {}
         self._last = 0
+        self._expected = 0
         self._knows = False
         self._writing = False
         self._thread: threading.Thread | None = None
@@ -192,7 +192,7 @@ class Journal:
             ConfigurationError: If the file cannot be opened, is not a journal, or belongs to another account.
         """
         self._loop = asyncio.get_running_loop()
-        # A daemon thread, so that a program that exits without closing does not hang.
+        # A daemon, so that a program that exits without closing does not hang.
         self._thread = threading.Thread(target=self._serve, name="videoapi-journal", daemon=True)
         self._thread.start()
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -253,7 +253,6 @@ class Journal:
         intent = _Intent(reference, identity, spec, again, loop.create_future())
         self._next.intents.append(intent)
         if len(self._next.intents) == 1:
-            # After this turn of the event loop, whose other intents share the commit.
             loop.call_soon(self._write)
         try:
             entry: Entry | None = await self._answer(intent.answer)
@@ -267,20 +266,13 @@ class Journal:
 
     async def find(self, reference: str) -> Entry | None:
         """Return the entry of a create, or None."""
-
-        def read(database: sqlite3.Connection) -> Entry | None:
-            return self._entries(database, [reference]).get(reference)
-
-        return await self._ask(read)
+        return await self._ask(lambda database: self._entries(database, [reference]).get(reference))
 
     async def has_rooms(self, prefix: str) -> bool:
         """Return whether a self-check room with this prefix may be left."""
-
-        def read(database: sqlite3.Connection) -> bool:
-            query = "SELECT 1 FROM creates WHERE job = ? AND reference GLOB ? AND status IS NULL"
-            return database.execute(query, (self._job, f"{prefix}*")).fetchone() is not None
-
-        return await self._ask(read)
+        query = "SELECT 1 FROM creates WHERE job = ? AND reference GLOB ? AND status IS NULL"
+        pattern = (self._job, f"{prefix}*")
+        return await self._ask(lambda database: database.execute(query, pattern).fetchone() is not None)
 
     async def forget_rooms(self, prefix: str) -> None:
         """Record that all self-check rooms with this prefix were deleted."""
@@ -338,9 +330,17 @@ class Journal:
 
     def _write(self) -> None:
         """Pass the next batch to the thread, unless it is writing one."""
-        if self._next and not self._writing and self._thread is not None:
-            self._writing = True
-            self._pass_on()
+        if not self._next or self._writing or self._thread is None or self._loop is None:
+            return
+        intents = len(self._next.intents)
+        if intents > self._expected:
+            # As long as each turn of the event loop brings another intent, they share the commit.
+            self._expected = intents
+            self._loop.call_soon(self._write)
+            return
+        self._expected = 0
+        self._writing = True
+        self._pass_on()
 
     def _write_soon(self) -> None:
         if not self._writing and self._loop is not None:
