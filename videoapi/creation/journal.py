@@ -257,7 +257,7 @@ class Journal:
         try:
             entry: Entry | None = await self._answer(intent.answer)
         except asyncio.CancelledError:
-            # It may be written already, and the next run must not take the create for one in doubt.
+            # It may be written already, and the next run must not settle it.
             intent.withdrawn = True
             self._next.withdrawn.append(intent)
             self._write_soon()
