@@ -459,8 +459,8 @@ class Journal:
         self._last += len(new)
 
     def _learn(self, database: sqlite3.Connection) -> bool:
-        """Note the rows that others have added; return whether there are any."""
-        # First the last one: those that come in between are noted again later.
+        """Note rows that others have added; return whether there are any."""
+        # First the last one: those that come in between are noted again.
         last, self._last = self._last, _last_row(database)
         self._knows |= database.execute(_LEARN, (last, self._job)).rowcount > 0
         return self._last > last
@@ -479,7 +479,7 @@ class Journal:
         return row
 
     def _new(self, database: sqlite3.Connection, intents: list[_Intent]) -> list[_Intent]:
-        """Return the intents to write; the others get the entry of an earlier create."""
+        """Return the intents to write; others get the entry of an earlier create."""
         earlier = self._entries(database, [intent.reference for intent in intents]) if intents and self._knows else {}
         new = []
         for intent in intents:
