@@ -20,7 +20,6 @@ from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, truncated
-from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Options, Request
 from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
@@ -334,8 +333,7 @@ class Pipeline:
 
     def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Classify the envelope that is left of a streamed body without its items."""
-        outcome, credentials = answered(request, status, headers, body), self.retries.credentials.latest
-        return outcome if credentials is None else redact_outcome(outcome, credentials.authorization)
+        return answered(request, status, headers, body, self.retries.credentials.latest)
 
     def interrupted(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
         """Classify a streamed body that broke off."""
