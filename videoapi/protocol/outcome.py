@@ -216,7 +216,8 @@ def _decode_fast(request: Request, body: bytes) -> Any:
 def _decode_tolerantly(
     request: Request, status: int, headers: Mapping[str, str], body: bytes, credentials: HasAuthorization | None
 ) -> Outcome:
-    optional = request.route.result_optional or request.route.custom
+    # With an error status, an object without the service's keys is a gateway's, and the status says what happened.
+    optional = 200 <= status <= 299 and (request.route.result_optional or request.route.custom)
     read = envelope.parse_envelope(body, result_optional=optional, credentials=credentials)
     result, value, reason = read.result, None, ""
     if result is BodyKind.SUCCESS and status in (200, 201) and request.decoder is not None:
