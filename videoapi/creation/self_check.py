@@ -11,7 +11,7 @@ from videoapi.creation.create_request import create_request, new_self_check_refe
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms
-from videoapi.errors import CallTimeout, VideoAPIError
+from videoapi.errors import CallTimeout, VideoAPIError, text_of
 from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
@@ -166,6 +166,6 @@ class SelfCheckRoom:
                 left = left or (outcome.verdict is not Verdict.DONE and outcome.status != 404)
         except Exception as error:
             # The credentials callable or a middleware, for example; it must not replace the result of the run.
-            log.warning("self-check rooms were not deleted: %s", error)
+            log.warning("self-check rooms were not deleted: %s", text_of(error))
             return False
         return not left

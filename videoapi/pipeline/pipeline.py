@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
-from videoapi.errors import ConfigurationError, VideoAPIError
+from videoapi.errors import ConfigurationError, VideoAPIError, text_of
 from videoapi.pipeline.accounts import BODY_COST, AccountState
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.cancellation import UserCodeCancelled
@@ -253,7 +253,8 @@ class Pipeline:
             error.reference = error.reference or request.reference
         executed = call.may_have_executed
         if executed and request.route.operation is Operation.NON_REPEATABLE:
-            reason = f"unknown after an attempt; then {str(error).removesuffix(f' {call.state}').removesuffix('.')}"
+            later = text_of(error).removesuffix(f" {call.state}".rstrip(".")).rstrip(".")
+            reason = f"unknown after an attempt; then {later}"
             outcome = no_response(request, Phase.SENT, ErrorKind.CONNECTION, reason)
             return attrs.evolve(outcome, attempts=call.sent, cause=error)
         if isinstance(error, VideoAPIError) and executed:
