@@ -137,9 +137,11 @@ class SelfCheckRoom:
         spec = RoomSpec(NAME, owner_ref=reference, data={DATA_KEY: reference})
         request = create_request(spec, reference, pipeline.options, validate=False)
         unknown, self._unknown = self._unknown, True
-        outcome = await self._creator.send(pipeline, request)
-        # `stats().doubts` counts only creates of users: `delete` looks for what is left of these.
-        self._creator.memory.note_proof(reference)
+        try:
+            outcome = await self._creator.send(pipeline, request)
+        finally:
+            # `stats().doubts` counts only creates of users: `delete` looks for what is left of these.
+            self._creator.memory.note_proof(reference)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)
             self._creator.memory.note_temporary(outcome.value.room_id)
