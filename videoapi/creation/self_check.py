@@ -115,7 +115,8 @@ class SelfCheckRoom:
                 break
             self._tried_for = clock.now() - began
             cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
-            if 0 < patience.give_up_after < self._tried_for:
+            wait = jitter(_BASE, _CAP, tries, clock.random())
+            if 0 < patience.give_up_after < self._tried_for + wait:
                 seconds = patience.give_up_after
                 self.failure = CallTimeout(
                     f"No self-check room was created within {seconds:g} s (give_up_after). The last attempt: {cause}.",
@@ -125,7 +126,6 @@ class SelfCheckRoom:
                 return
             if pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
-            wait = jitter(_BASE, _CAP, tries, clock.random())
             log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
             await patience.sleep(pipeline, wait)
         self._tried_for = 0.0
