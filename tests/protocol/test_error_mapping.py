@@ -222,6 +222,10 @@ def test_facts_of_a_create_precede_those_of_the_look_up_after_it() -> None:
         "POST /rooms: unknown outcome (HTTP 502); then, looking for the room: "
         "GET /rooms: the service failed (HTTP 503). May"
     )
+    outcome = answered(request, 502, {}, b'{"result":50001,"error":"Busy."}')
+    assert str(error_from_outcome(request, still_unknown(outcome, TimeoutError("too late")))).startswith(
+        "POST /rooms: Busy (HTTP 502, code 50001); then, looking for the room: too late. May"
+    )
 
 
 @pytest.mark.parametrize(
