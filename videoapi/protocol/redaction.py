@@ -102,7 +102,7 @@ def _without_escapes(text: str) -> tuple[str, _Places]:
 
 
 def _meaning(escape: re.Match[str]) -> str:
-    """Return what an escape stands for, one character per byte of its UTF-8."""
+    """Return the characters of an escape, one character per byte of its UTF-8."""
     if byte := escape["percent"] or escape["hex"]:
         return chr(int(byte, 16))
     if escape["high"]:
