@@ -214,7 +214,11 @@ def _decode_fast(request: Request, body: bytes) -> Any:
 
 
 def _decode_tolerantly(
-    request: Request, status: int, headers: Mapping[str, str], body: bytes, credentials: HasAuthorization | None
+    request: Request,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    credentials: HasAuthorization | None = None,
 ) -> Outcome:
     # With an error status, an object without the service's keys is a gateway's, and the status says what happened.
     optional = 200 <= status <= 299 and (request.route.result_optional or request.route.custom)
