@@ -133,6 +133,11 @@ def facts_of(error: VideoAPIError) -> dict[str, Any]:
     return {name: getattr(error, name) for name in (*_FACTS, *error._own)}
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an error says, without its full stop; the name of its class if it says nothing."""
+    return str(error).strip().removesuffix(".") or type(error).__name__
+
+
 def _rebuild(kind: type[VideoAPIError], message: str, facts: dict[str, Any], notes: Sequence[str]) -> VideoAPIError:
     error = kind(message, **facts)
     for note in notes:

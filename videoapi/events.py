@@ -13,8 +13,11 @@ log: Final = logging.getLogger("videoapi")
 
 
 def log_unknown(route: str, reference: str | None) -> None:
-    """Warn about a create that ended with an unknown outcome."""
-    log.warning("%s ended with an unknown outcome, reference %s", route, reference)
+    """Warn about a create that ended with an unknown outcome; one of a custom route has no reference."""
+    if reference is None:
+        log.warning("%s ended with an unknown outcome", route)
+    else:
+        log.warning("%s ended with an unknown outcome, reference %s", route, reference)
 
 
 def log_cancelled(error: asyncio.CancelledError, route: str, reference: str | None) -> None:

@@ -234,6 +234,22 @@ async def test_create_stays_unknown_when_the_client_is_closed(mode: Any, fast: b
         assert "closed" in str(error)
 
 
+async def test_error_without_a_text_after_an_attempt_is_named_by_its_class(sandbox: Sandbox) -> None:
+    async def limited(request: Request, send: Send) -> Outcome:
+        async with asyncio.timeout(0.1):
+            return await send(request)
+
+    sandbox.fault("rooms.create", "hang", times=1)
+    events: list[Event] = []
+    async with client_of(sandbox, middleware=[limited], listeners=[events.append]) as client:
+        with pytest.raises(CreateOutcomeUnknown, match=r"attempt; then TimeoutError\. May") as failed:
+            await client.rooms.create(name="u", on_unknown="strict")
+    assert isinstance(failed.value.__cause__, TimeoutError)
+    assert [event.reason for event in events if isinstance(event, CallEvent)] == [
+        "unknown after an attempt; then TimeoutError"
+    ]
+
+
 async def test_unsent_create_of_a_closed_client_is_not_unknown() -> None:
     async def waits(request: Request, send: Send) -> Outcome:
         await asyncio.sleep(60)

@@ -166,6 +166,22 @@ async def test_creates_are_in_doubt_until_something_is_proved() -> None:
         assert client.stats().doubts == 1
 
 
+@pytest.mark.parametrize("cancelled", [False, True], ids=["timeout", "cancelled"])
+async def test_self_check_room_that_is_cut_off_is_not_in_doubt(cancelled: bool) -> None:
+    async with Sandbox(seed=7) as sandbox:
+        async with VideoClient(sandbox.app_id, sandbox.app_key, sandbox.base_url, settle=0.2, timeout=1.5) as client:
+            sandbox.fault("rooms.create", "drop_before", times=1)
+            sandbox.fault("rooms.create", "hang", times=1)
+            create = asyncio.create_task(client.rooms.create(name="Stand-up", on_unknown="resend"))
+            await until(lambda: sandbox.ledger.requests("rooms.create") == 2)
+            if cancelled:
+                create.cancel()
+            [lost] = await asyncio.gather(create, return_exceptions=True)
+            assert isinstance(lost, asyncio.CancelledError if cancelled else CreateOutcomeUnknown)
+            # That of the caller.
+            assert client.stats().doubts == 1
+
+
 @pytest.mark.parametrize("on_unknown", ["look", "resend"])
 async def test_create_that_looks_for_its_lost_room_is_settling(on_unknown: OnUnknown) -> None:
     async with Sandbox(seed=7) as sandbox:

@@ -23,11 +23,13 @@ from videoapi import (
     RoomSettings,
     RoomSpec,
     Send,
+    SessionManager,
     VideoAPIError,
     VideoClient,
     reference_for,
 )
 from videoapi.bulk import BulkReport
+from videoapi.pipeline.clock import Clock
 from videoapi.sandbox import Sandbox
 
 JOURNALS = pytest.mark.parametrize("journal", [False, True], ids=["without journal", "with journal"])
@@ -263,8 +265,44 @@ class TestSelfCheckRooms:
 
         assert report.counts == {"unknown": 1}
         assert report.stopped is None
+        assert "No self-check room was created within 0.4 s (give_up_after)" in str(report.unknown[0].error)
         # One before and one after the wait; a resumed job has looked before.
         assert sandbox.ledger.requests("rooms.list") <= 5
+
+    async def test_run_does_not_wait_longer_than_give_up_after_for_one(self, sandbox: Sandbox) -> None:
+        sandbox.fault("rooms.create", "status", status=503, times=None)
+        sent: list[float] = []
+
+        async def noting(request: Request, send: Send) -> Outcome:
+            if request.route.name == "rooms.create":
+                sent.append(asyncio.get_running_loop().time())
+            return await send(request)
+
+        # It waits 0.25, 0.5, 1 and 2 s.
+        async with SessionManager(clock=Clock(random=lambda: 1.0)) as manager:
+            async with client_of(sandbox, session=manager, middleware=[noting]) as client:
+                report = await client.rooms.create_many(keyed(1), give_up_after=1.2, audit=False)
+                ended = asyncio.get_running_loop().time()
+
+        assert report.counts == {"unknown": 1}
+        assert len(sent) == 1 + 3
+        assert ended - sent[1] < 1.2 + SETTLE
+
+    @JOURNALS
+    async def test_creates_of_a_run_that_can_make_none_say_why_nothing_is_proved(
+        self, sandbox: Sandbox, kept: dict[str, Any], journal: bool
+    ) -> None:
+        sandbox.fault("rooms.create", "status", status=503, times=None)
+        async with client_of(sandbox) as client:
+            for _ in range(1 + journal):
+                # The second run has not sent them.
+                report = await client.rooms.create_many(keyed(3), job_id="j", give_up_after=0.3, audit=False, **kept)
+                assert report.counts == {"unknown": 3}
+                for outcome in report.unknown:
+                    assert "No self-check room was created within 0.3 s (give_up_after)" in str(outcome.error)
+                    assert isinstance(outcome.error, CreateOutcomeUnknown)
+                    assert isinstance(outcome.error.__cause__, CallTimeout)
+                    assert "The last attempt: HTTP 503." in str(outcome.error.__cause__)
 
     async def test_run_that_can_make_none_reads_no_further(self, sandbox: Sandbox) -> None:
         sandbox.fault("rooms.create", "status", status=503, times=None)

@@ -1,16 +1,22 @@
 """Reprs, strings and errors must not show secrets."""
 
+import json
+import sys
 import traceback
+from collections.abc import Iterator
 
+import attrs
 import pytest
 
+import videoapi.webhooks  # noqa: F401  -- defines models, too
 from videoapi.errors import VideoAPIError
 from videoapi.models.archives import Archive
+from videoapi.models.base import Model
 from videoapi.models.cdr import CallRecord
 from videoapi.models.codec import RecordDecoder, ResponseDecoder
 from videoapi.models.dialin import DialIn
 from videoapi.models.rooms import LiveRecording, Room, RoomSettings, RoomSpec
-from videoapi.models.tokens import Token
+from videoapi.models.tokens import Token, TokenSpec
 
 CANARY = "canary-7f3a"
 LINK = f"https://user:{CANARY}@files.example.com/a/b.mkv?key={CANARY}#{CANARY}"
@@ -35,6 +41,48 @@ MODELS = [
 def test_text_representations_do_not_show_a_secret(model):
     for shown in (repr(model), str(model), f"{model}", f"{model!r}", f"{model}", [model].__repr__()):
         assert CANARY not in shown
+
+
+def subclasses(model: type) -> Iterator[type]:
+    for child in model.__subclasses__():
+        # attrs replaces a class by one with slots, and the first one may still be there.
+        if vars(sys.modules[child.__module__]).get(child.__name__) is child:
+            yield child
+        yield from subclasses(child)
+
+
+def may_be_open(model: type, name: str) -> bool:
+    field = attrs.fields_dict(model)[name]
+    # A response may have any value anywhere; in a spec, the other fields are the caller's own texts.
+    return field.repr is not False and (issubclass(model, Model) or "Mapping" in str(field.type))
+
+
+SHOWN = [
+    (model, field.name)
+    for model in sorted({*subclasses(Model), RoomSpec, TokenSpec}, key=lambda model: model.__qualname__)
+    if attrs.has(model)
+    for field in attrs.fields(model)
+    if may_be_open(model, field.name)
+]
+FORMS = [{"token": CANARY}, [{"pin": CANARY}], ({"a": [{"secret": CANARY}]},), {"a": json.dumps({"auth": CANARY})}]
+
+
+@pytest.mark.parametrize(("model", "name"), SHOWN, ids=lambda part: getattr(part, "__name__", part))
+def test_no_field_of_a_model_shows_a_secret_in_an_open_value(model: type, name: str):
+    for form in FORMS:
+        made = object.__new__(model)
+        for field in attrs.fields(model):
+            object.__setattr__(made, field.name, form if field.name == name else None)
+        assert CANARY not in repr(made)
+        assert f"{name}=" in repr(made)
+
+
+@pytest.mark.parametrize("item", ["data", "stats_quality"])
+def test_open_value_shows_what_is_not_a_secret(item: str):
+    value = {"a": 1, "token": CANARY, "list": [True, "text"], "pair": (2,)}
+    shown = "{'a': 1, 'token': '***', 'list': [True, 'text'], 'pair': (2,)}"
+    model = Room(room_id="a", data=value) if item == "data" else CallRecord(stats_quality=value)
+    assert f"{item}={shown}" in repr(model)
 
 
 def test_spec_and_links_given_as_mappings_do_not_show_a_secret():

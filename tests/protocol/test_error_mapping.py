@@ -8,6 +8,8 @@ import attrs
 import pytest
 
 from videoapi import errors
+from videoapi.creation.doubts import Doubt, still_unknown
+from videoapi.creation.state import Create
 from videoapi.models.codec import ResponseDecoder
 from videoapi.models.rooms import Room
 from videoapi.protocol import routes
@@ -220,6 +222,28 @@ def test_facts_of_a_create_precede_those_of_the_look_up_after_it() -> None:
         "POST /rooms: unknown outcome (HTTP 502); then, looking for the room: "
         "GET /rooms: the service failed (HTTP 503). May"
     )
+    outcome = answered(request, 502, {}, b'{"result":50001,"error":"Busy."}')
+    assert str(error_from_outcome(request, still_unknown(outcome, TimeoutError("too late")))).startswith(
+        "POST /rooms: Busy (HTTP 502, code 50001); then, looking for the room: too late. May"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (TimeoutError(), "TimeoutError"),
+        (OSError("  "), "OSError"),
+        (ValueError("Not here. Try there."), "Not here. Try there"),
+    ],
+)
+def test_text_of_an_error_is_never_empty(error: Exception, text: str) -> None:
+    assert errors.text_of(error) == text
+    # A create of an earlier run that was not found, and one of this run.
+    request = make_request(routes.CREATE_ROOM)
+    earlier = str(Doubt(request, Create(), later=error).error())
+    assert f"nothing proves it ({text})." in earlier
+    lost = no_response(request, Phase.SENT, ErrorKind.CONNECTION, "lost")
+    assert still_unknown(lost, error).reason == f"lost; then, looking for the room: {text.partition('. ')[0]}"
 
 
 def test_every_error_kind_maps_to_an_exception() -> None:

@@ -572,8 +572,7 @@ class Rooms:
             name: The room's name.
             owner_ref: Your own reference, echoed in call records. If it is omitted, the client stores a
                 generated reference there, otherwise in `data.videoapi_ref`.
-            settings: `RoomSettings`, or a mapping of API field names, in which None is sent as null. The room is
-                permanent by default.
+            settings: `RoomSettings`, or a mapping of API field names, in which None is sent as null.
             sip: Whether the room can be joined by telephone.
             data: Your own keys, stored with the room.
             validate: False skips client-side validation, for a white-label's own keys and values.
@@ -682,7 +681,7 @@ class Rooms:
         room, and creates it a second time.
 
         Args:
-            room_id: The ID returned by `create`.
+            room_id: The room's ID.
             name: A new name.
             owner_ref: A new reference of your own.
             settings: The settings to change. A room's kind and mode cannot be changed: if you pass them, the client
@@ -751,7 +750,7 @@ class Rooms:
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
             validate: False skips client-side validation, for a white-label's own keys and values.
-            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept. Rooms
+            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID. Rooms
                 of an earlier run of the job are read again, one request each.
             job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after a crash:
                 the room list shows which rooms exist. References derive from the ID and from the `key` of each spec,

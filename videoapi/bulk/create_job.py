@@ -28,7 +28,7 @@ from videoapi.creation.references import JobReferences, variants, with_location
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
-from videoapi.errors import ConfigurationError, NotFound, ValidationError, VideoAPIError
+from videoapi.errors import ConfigurationError, NotFound, ValidationError, VideoAPIError, text_of
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.clock import LoopClock
@@ -456,7 +456,7 @@ class CreateJob(Job):
                 await audit.run(self._last_sent, self._patience)
         except Exception as error:
             # The credentials callable or a middleware, for example; the outcomes are complete.
-            log.warning("the rooms of the run were not audited: %s", error)
+            log.warning("the rooms of the run were not audited: %s", text_of(error))
             return
         for reference, rooms in self._rooms.rooms.items():
             if owns(reference):

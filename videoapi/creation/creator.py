@@ -397,6 +397,7 @@ class Creator:
         for doubt in doubts:
             if doubt.create.step is Step.SCAN:
                 doubt.create = given_up(doubt.create)
+                doubt.later = doubt.later or check.failure
 
     async def _scan_for(self, pipeline: Pipeline, doubts: Sequence[Doubt], resend: bool, patience: Patience) -> Scan:
         references = [reference for doubt in doubts for reference in doubt.references]

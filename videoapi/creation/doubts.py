@@ -9,7 +9,7 @@ import attrs
 from videoapi.creation.references import variants
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.state import Create, Step
-from videoapi.errors import CreateOutcomeUnknown, VideoAPIError
+from videoapi.errors import CreateOutcomeUnknown, VideoAPIError, text_of
 from videoapi.models.rooms import Room
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import Outcome
@@ -67,7 +67,7 @@ class Doubt:
         if outcome is None:
             error = CreateOutcomeUnknown(
                 f"{self.request.method} {self.request.route.template}: an earlier run may have created this room, "
-                f"and nothing proves it{f' ({_ended(self.later)})' if self.later is not None else ''}. "
+                f"and nothing proves it{f' ({text_of(self.later)})' if self.later is not None else ''}. "
                 f'Before creating it again, call rooms.resolve("{self.reference}").',
                 method=self.request.method,
                 path=self.request.route.template,
@@ -86,13 +86,9 @@ class Doubt:
         )
 
 
-def _ended(error: Exception) -> str:
-    return str(error).rstrip(".")
-
-
 def still_unknown(outcome: Outcome, error: Exception) -> Outcome:
     """Return the outcome of a create that stays unknown, with the error that ended the search for its room."""
     # Only what failed: the rest of its text says whether the list was read, not what became of the room.
-    failed = str(error).partition(". ")[0].rstrip(".") or type(error).__name__
+    failed = text_of(error).partition(". ")[0]
     reason = f"{outcome.reason or 'unknown outcome'}; then, looking for the room: {failed}"
     return attrs.evolve(outcome, reason=reason, cause=error)

@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import attrs
 import msgspec
 
-from videoapi.errors import ConfigurationError
+from videoapi.errors import ConfigurationError, text_of
 
 T = TypeVar("T")
 EntryStatus = Literal["created", "failed", "not_sent"]
@@ -375,7 +375,7 @@ class Journal:
             raise self._problem(error) from error
 
     def _problem(self, error: BaseException) -> ConfigurationError:
-        what = str(error) or type(error).__name__
+        what = text_of(error)
         if "locked" in what:
             what += " by another process; end it, or wait for it"
         return ConfigurationError(

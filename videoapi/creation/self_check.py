@@ -11,7 +11,7 @@ from videoapi.creation.create_request import create_request, new_self_check_refe
 from videoapi.creation.patience import Patience
 from videoapi.creation.references import DATA_KEY
 from videoapi.creation.scan import ListedRoom, ListedRooms
-from videoapi.errors import CallTimeout, VideoAPIError
+from videoapi.errors import CallTimeout, VideoAPIError, text_of
 from videoapi.events import log
 from videoapi.models.rooms import RoomSpec
 from videoapi.pipeline.pipeline import Pipeline
@@ -115,7 +115,8 @@ class SelfCheckRoom:
                 break
             self._tried_for = clock.now() - began
             cause = outcome.reason if outcome.status is None else f"HTTP {outcome.status}"
-            if 0 < patience.give_up_after < self._tried_for:
+            wait = jitter(_BASE, _CAP, tries, clock.random())
+            if 0 < patience.give_up_after < self._tried_for + wait:
                 seconds = patience.give_up_after
                 self.failure = CallTimeout(
                     f"No self-check room was created within {seconds:g} s (give_up_after). The last attempt: {cause}.",
@@ -125,7 +126,6 @@ class SelfCheckRoom:
                 return
             if pipeline.account.budget.spend(Verdict.UNKNOWN) is None:
                 return
-            wait = jitter(_BASE, _CAP, tries, clock.random())
             log.info("the self-check room was not created (%s); trying again in %.1f s", cause, wait)
             await patience.sleep(pipeline, wait)
         self._tried_for = 0.0
@@ -137,9 +137,11 @@ class SelfCheckRoom:
         spec = RoomSpec(NAME, owner_ref=reference, data={DATA_KEY: reference})
         request = create_request(spec, reference, pipeline.options, validate=False)
         unknown, self._unknown = self._unknown, True
-        outcome = await self._creator.send(pipeline, request)
-        # `stats().doubts` counts only creates of users: `delete` looks for what is left of these.
-        self._creator.memory.note_proof(reference)
+        try:
+            outcome = await self._creator.send(pipeline, request)
+        finally:
+            # `stats().doubts` counts only creates of users: `delete` looks for what is left of these.
+            self._creator.memory.note_proof(reference)
         if outcome.verdict is Verdict.DONE:
             self._rooms.add(outcome.value.room_id)
             self._creator.memory.note_temporary(outcome.value.room_id)
@@ -166,6 +168,6 @@ class SelfCheckRoom:
                 left = left or (outcome.verdict is not Verdict.DONE and outcome.status != 404)
         except Exception as error:
             # The credentials callable or a middleware, for example; it must not replace the result of the run.
-            log.warning("self-check rooms were not deleted: %s", error)
+            log.warning("self-check rooms were not deleted: %s", text_of(error))
             return False
         return not left

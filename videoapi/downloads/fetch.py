@@ -11,7 +11,8 @@ from yarl import URL
 
 from videoapi.config import Credentials
 from videoapi.downloads.host_policy import HostPolicy, parse_url
-from videoapi.errors import CallTimeout, ProtocolError
+from videoapi.errors import CallTimeout, ProtocolError, VideoAPIError
+from videoapi.protocol.redaction import redact
 from videoapi.transport.deadlines import DeadlineTimer
 from videoapi.transport.files import not_fetched, open_file
 from videoapi.transport.pool import ConnectionPool
@@ -79,6 +80,10 @@ class FileFetcher:
                 return await self._follow(url, headers)
         except BaseException as error:
             permits.release()
+            if isinstance(error, VideoAPIError) and self.credentials is not None:
+                # It names the URL, and a redirect may lead to one that repeats them.
+                error.message = redact(error.message, self.credentials)
+                error.args = (error.message,)
             if not (isinstance(error, TimeoutError) and limit.expired()):
                 raise
         raise not_fetched(CallTimeout, url, f"no response within {head_timeout:g} s (attempt_timeout)", retryable=True)

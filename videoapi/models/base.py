@@ -11,6 +11,7 @@ from videoapi.errors import ConfigurationError, ValidationError
 from videoapi.models.decoded import Decoded, build_parts
 from videoapi.models.fields import parts, rebuild, wire_fields
 from videoapi.models.pydantic_schema import core_schema, json_schema
+from videoapi.models.redaction import redact_within
 from videoapi.models.strict_json import MAX_DEPTH, DecodeError
 
 _M = TypeVar("_M", bound="Model")
@@ -157,7 +158,9 @@ class Model:
             value = getattr(self, field.name, None)
             if value is None or field.repr is False:
                 continue
-            show = field.repr if callable(field.repr) else repr
+            # Whatever its type says, a field whose shape is open holds what the service sends.
+            open_shape = isinstance(value, Mapping | list | tuple)
+            show = field.repr if callable(field.repr) else redact_within if open_shape else repr
             shown.append(f"{field.name}={show(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 

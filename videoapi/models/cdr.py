@@ -9,7 +9,7 @@ import msgspec
 
 from videoapi.models.base import Kept, Model
 from videoapi.models.flat import COLUMNS, flat_row
-from videoapi.models.redaction import redact, redact_within
+from videoapi.models.redaction import redact
 from videoapi.models.rooms import Sip
 from videoapi.models.settings import EffectiveSettings
 from videoapi.models.times import parse_time
@@ -68,7 +68,7 @@ class CallRoom(Model):
     connect_dt: str | None = None
     disconnect_dt: str | None = None
     duration: Number | None = None
-    room_details: dict[str, Any] | None = attrs.field(default=None, repr=redact_within)
+    room_details: dict[str, Any] | None = None
     sip: bool | None = None
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 

@@ -54,8 +54,8 @@ class DialInSip(Model):
     server_url: str | None = attrs.field(default=None, repr=redact_within)
     username: str | None = attrs.field(default=None, repr=redact)
     password: str | None = attrs.field(default=None, repr=redact)
-    sig_servers: tuple[Any, ...] | None = attrs.field(default=None, repr=redact_within)
-    media_servers: tuple[Any, ...] | None = attrs.field(default=None, repr=redact_within)
+    sig_servers: tuple[Any, ...] | None = None
+    media_servers: tuple[Any, ...] | None = None
     _extra: Kept = attrs.field(default=None, repr=False, eq=False)
 
 

@@ -37,6 +37,8 @@ def redact(value: object) -> str:
 
 def redact_url(url: object) -> str:
     """Return the repr of a URL without its query, fragment and credentials."""
+    if isinstance(url, Mapping | list | tuple):
+        return redact_within(url)
     try:
         split = urlsplit(str(url))
         host = split.netloc.rpartition("@")[2]
@@ -63,8 +65,10 @@ def redact_within(value: object) -> str:
         )
         return f"{{{', '.join(shown)}}}"
     if isinstance(value, (list, tuple)):
-        opening, closing = "()" if isinstance(value, tuple) else "[]"
-        return f"{opening}{', '.join(map(redact_within, value))}{closing}"
+        items = ", ".join(map(redact_within, value))
+        if isinstance(value, list):
+            return f"[{items}]"
+        return f"({items},)" if len(value) == 1 else f"({items})"
     return redact_url(value) if isinstance(value, str) and _URL.match(value) else repr(without_secrets(value))
 
 

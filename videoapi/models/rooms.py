@@ -133,7 +133,7 @@ class RoomSpec:
     owner_ref: str | int | None = None
     settings: RoomSettings | Mapping[str, Any] | None = attrs.field(default=None, repr=redact_within)
     sip: Sip | Mapping[str, Any] | bool | None = attrs.field(default=None, repr=redact_within)
-    data: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] | None = attrs.field(default=None, repr=redact_within)
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from videoapi.errors import ValidationError
 from videoapi.models.base import Kept, Model, hashable, plain
 from videoapi.models.descriptions import described_like
 from videoapi.models.fields import field_types
-from videoapi.models.redaction import redact_url, redact_within
+from videoapi.models.redaction import redact_url
 from videoapi.models.setting_parts import LiveRecording, LiveTranscription, OtherSettings, RoleBasedRecording
 from videoapi.models.times import in_utc, parse_time, wire_time
 
@@ -158,7 +158,7 @@ class RoomSettings(_Given):
     max_active_talkers: int | str | None = None
     single_file_recording: bool | None = None
     role_based_recording: RoleBasedRecording | Mapping[str, Any] | str | None = None
-    live_recording: LiveRecording | Mapping[str, Any] | bool | None = attrs.field(default=None, repr=redact_within)
+    live_recording: LiveRecording | Mapping[str, Any] | bool | None = None
     live_transcription: LiveTranscription | Mapping[str, Any] | bool | None = None
     media_zone: str | None = None
     watermark: bool | None = None

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from videoapi.models.base import Kept, Model, hashable
-from videoapi.models.redaction import redact
+from videoapi.models.redaction import redact, redact_within
 
 
 class Role(enum.StrEnum):
@@ -153,7 +153,7 @@ class TokenSpec:
     name: str
     role: str
     user_ref: str
-    data: Mapping[str, Any] | str | None = None
+    data: Mapping[str, Any] | str | None = attrs.field(default=None, repr=redact_within)
     key: Any = None
 
     def to_wire(self) -> dict[str, Any]:

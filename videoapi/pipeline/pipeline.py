@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
-from videoapi.errors import ConfigurationError, VideoAPIError
+from videoapi.errors import ConfigurationError, VideoAPIError, text_of
 from videoapi.pipeline.accounts import BODY_COST, AccountState
 from videoapi.pipeline.call import Call, Wait
 from videoapi.pipeline.cancellation import UserCodeCancelled
@@ -20,7 +20,6 @@ from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
 from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, truncated
-from videoapi.protocol.redaction import redact_outcome
 from videoapi.protocol.routes import Options, Request
 from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
@@ -254,7 +253,8 @@ class Pipeline:
             error.reference = error.reference or request.reference
         executed = call.may_have_executed
         if executed and request.route.operation is Operation.NON_REPEATABLE:
-            reason = f"unknown after an attempt; then {str(error).removesuffix(f' {call.state}').removesuffix('.')}"
+            later = text_of(error).removesuffix(f" {call.state}".rstrip(".")).rstrip(".")
+            reason = f"unknown after an attempt; then {later}"
             outcome = no_response(request, Phase.SENT, ErrorKind.CONNECTION, reason)
             return attrs.evolve(outcome, attempts=call.sent, cause=error)
         if isinstance(error, VideoAPIError) and executed:
@@ -334,8 +334,7 @@ class Pipeline:
 
     def classify(self, request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
         """Classify the envelope that is left of a streamed body without its items."""
-        outcome, credentials = answered(request, status, headers, body), self.retries.credentials.latest
-        return outcome if credentials is None else redact_outcome(outcome, credentials.authorization)
+        return answered(request, status, headers, body, self.retries.credentials.latest)
 
     def interrupted(self, request: Request, reason: str, timed_out: bool, status: int = 200) -> Outcome:
         """Classify a streamed body that broke off."""

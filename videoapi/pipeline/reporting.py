@@ -137,6 +137,6 @@ def _allowed(call: Call, outcome: Outcome) -> Mapping[str, str]:
     found = {name.lower(): value for name, value in outcome.headers.items()}
     shown = {name: value for name, value in found.items() if name in _ALLOWED or name.startswith(_PREFIXES)}
     if call.credentials is not None:
-        authorization = call.credentials.authorization
-        shown = {name: redact(value, authorization) for name, value in shown.items()}
+        credentials = call.credentials
+        shown = {name: redact(value, credentials) for name, value in shown.items()}
     return MappingProxyType(shown)

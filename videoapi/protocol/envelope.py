@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 
 from videoapi.protocol.classify import BodyKind, BodyResult
+from videoapi.protocol.redaction import HasAuthorization, redact
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DIGITS: Final = re.compile(r"[1-9][0-9]{0,9}")
@@ -83,12 +84,15 @@ def parse(body: bytes) -> Any:
     return document
 
 
-def parse_envelope(body: bytes, *, result_optional: bool = False) -> Envelope:
+def parse_envelope(
+    body: bytes, *, result_optional: bool = False, credentials: HasAuthorization | None = None
+) -> Envelope:
     """Parse an envelope. Never raises, whatever the bytes.
 
     Args:
         body: The complete body.
         result_optional: Whether a success may lack `result`, as on the dial-in route (contract 5.5).
+        credentials: Removed from the texts.
     """
     try:
         document = parse(body)
@@ -101,9 +105,9 @@ def parse_envelope(body: bytes, *, result_optional: bool = False) -> Envelope:
     return Envelope(
         _result(document, result_optional),
         document,
-        next((text for key in _TEXT_KEYS if (text := printable(document.get(key)))), None),
-        printable(document.get("desc")),
-        printable(document.get("request_id")),
+        next((text for key in _TEXT_KEYS if (text := printable(document.get(key), credentials))), None),
+        printable(document.get("desc"), credentials),
+        printable(document.get("request_id"), credentials),
     )
 
 
@@ -146,14 +150,18 @@ def _finite(text: str) -> float:
     return number
 
 
-def printable(value: object) -> str | None:
+def printable(value: object, credentials: HasAuthorization | None = None) -> str | None:
     """Return a text from the service in a form safe for errors and logs: bounded, one line, printable.
 
     A lone surrogate would make printing fail, and a control character could forge a log line.
+
+    Args:
+        value: The text.
+        credentials: Removed from it, as a gateway may echo the request.
     """
     if not isinstance(value, str) or not value:
         return None
-    text = value[:_MAX_TEXT]
+    text = value[:_MAX_TEXT] if credentials is None else redact(value, credentials, _MAX_TEXT)
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else "\ufffd" for character in text)

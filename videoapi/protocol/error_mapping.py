@@ -131,7 +131,7 @@ def _message(request: Request, outcome: Outcome) -> str:
     where = f"{request.method} {request.route.template}"
     facts = ", ".join(_circumstances(request, outcome))
     # What failed later has facts of its own.
-    what, then, later = _what(outcome).rstrip(".").partition("; then")
+    what, then, later = (part.rstrip(".") for part in _what(outcome).partition("; then"))
     sentences = [
         f"{where}: {what}" + (f" ({facts})" if facts else "") + f"{then}{later}.",
         _state(request, outcome),
@@ -146,7 +146,10 @@ def _what(outcome: Outcome) -> str:
         # The service's text for it, "Room not found", would be misleading.
         return outcome.reason or _PHRASES[kind]
     text = (details.error if details else None) or (TEXTS.get(code) if isinstance(code, int) else None)
-    return (text or "").removeprefix("[Reason] ") or outcome.reason or _PHRASES.get(kind, kind.value)
+    if text := (text or "").removeprefix("[Reason] "):
+        # What failed after the response is in the reason alone.
+        return text + "".join(outcome.reason.partition("; then")[1:])
+    return outcome.reason or _PHRASES.get(kind, kind.value)
 
 
 def _circumstances(request: Request, outcome: Outcome) -> Iterator[str]:

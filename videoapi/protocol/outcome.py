@@ -20,7 +20,7 @@ from videoapi.protocol.classify import (
     classify_no_response,
     classify_response,
 )
-from videoapi.protocol.redaction import redact_url
+from videoapi.protocol.redaction import HasAuthorization, redact, redact_url
 from videoapi.protocol.routes import Request
 from videoapi.protocol.statuses import DISTRUSTED_429, TRUSTED_503
 from videoapi.protocol.types import Classification, ErrorKind, Phase, Rule, Verdict
@@ -148,9 +148,16 @@ class Outcome:
 
 
 _LONGEST_URL: Final = 200
+_QUOTED_ELLIPSIS: Final = "%E2%80%A6"
 
 
-def answered(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+def answered(
+    request: Request,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    credentials: HasAuthorization | None = None,
+) -> Outcome:
     """Classify and decode a complete response. Never raises, whatever the bytes.
 
     Args:
@@ -158,12 +165,13 @@ def answered(request: Request, status: int, headers: Mapping[str, str], body: by
         status: HTTP status.
         headers: Response headers.
         body: The complete body.
+        credentials: Those of the request, which are removed from the texts of a failure: a gateway may echo them.
     """
     if status in (200, 201) and request.decoder is not None:
         value = _decode_fast(request, body)
         if value is not None:
             return Outcome(classification=DONE, status=status, headers=headers, body=body, value=value)
-    return _decode_tolerantly(request, status, headers, body)
+    return _decode_tolerantly(request, status, headers, body, credentials)
 
 
 def streaming(status: int, headers: Mapping[str, str], stream: Stream) -> Outcome:
@@ -205,8 +213,16 @@ def _decode_fast(request: Request, body: bytes) -> Any:
     return value if request.accepts is None or request.accepts(value) else None
 
 
-def _decode_tolerantly(request: Request, status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
-    read = envelope.parse_envelope(body, result_optional=request.route.result_optional or request.route.custom)
+def _decode_tolerantly(
+    request: Request,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    credentials: HasAuthorization | None = None,
+) -> Outcome:
+    # With an error status, an object without the service's keys is a gateway's, and the status says what happened.
+    optional = 200 <= status <= 299 and (request.route.result_optional or request.route.custom)
+    read = envelope.parse_envelope(body, result_optional=optional, credentials=credentials)
     result, value, reason = read.result, None, ""
     if result is BodyKind.SUCCESS and status in (200, 201) and request.decoder is not None:
         value, result, reason = _decode(request, read.payload or {})
@@ -216,9 +232,13 @@ def _decode_tolerantly(request: Request, status: int, headers: Mapping[str, str]
     if classification.verdict is Verdict.DONE:
         return Outcome(classification=classification, status=status, headers=headers, body=body, value=value)
     code = None if isinstance(result, BodyKind) else result
-    request_id = read.request_id or envelope.printable(headers.get("X-Request-Id"))
+    request_id = read.request_id or envelope.printable(headers.get("X-Request-Id"), credentials)
     fault = ErrorDetails(code, read.error, read.desc, request_id)
-    return _failure(classification, status, headers, fault, body, reason or _reason(result, status, headers))
+    if reason and credentials is not None:
+        # It may quote a value that does not fit the model.
+        reason = redact(reason, credentials)
+    reason = reason or _reason(result, status, headers, credentials)
+    return _failure(classification, status, headers, fault, body, reason)
 
 
 def _decode(request: Request, payload: Mapping[str, Any]) -> tuple[Any, BodyResult, str]:
@@ -270,7 +290,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _reason(result: BodyResult, status: int, headers: Mapping[str, str]) -> str:
+def _reason(result: BodyResult, status: int, headers: Mapping[str, str], credentials: HasAuthorization | None) -> str:
     match result:
         case BodyKind.SUCCESS:
             return "a success body with an error status"
@@ -280,7 +300,7 @@ def _reason(result: BodyResult, status: int, headers: Mapping[str, str]) -> str:
             return "truncated or invalid JSON"
         case BodyKind.NONE:
             if 300 <= status <= 399:
-                return redirect_reason(headers)
+                return redirect_reason(headers, credentials)
             # From 400 on, the status is more informative than the missing result.
             return "" if status >= 400 else "a body without a result"
         case BodyKind.FOREIGN:
@@ -289,17 +309,22 @@ def _reason(result: BodyResult, status: int, headers: Mapping[str, str]) -> str:
             return ""
 
 
-def redirect_reason(headers: Mapping[str, str], base: URL | None = None) -> str:
+def redirect_reason(headers: Mapping[str, str], credentials: HasAuthorization | None, base: URL | None = None) -> str:
     """Return where a redirect points to, without query and credentials.
 
     Args:
         headers: The response headers.
+        credentials: Those of the request.
         base: The URL of the request, which a relative target starts from.
     """
+    location = headers.get("Location", "")
+    if credentials is not None:
+        # Before a part of them is lost with the query, or cut off.
+        location = redact(location, credentials)
     try:
-        location = headers.get("Location", "")
         target = URL(location) if base is None or not location else base.join(URL(location))
     except ValueError:
         return "unexpected redirect"
-    shown = (redact_url(target) if target.absolute else target.raw_path)[:_LONGEST_URL]
+    shown = redact_url(target) if target.absolute else target.raw_path
+    shown = shown.replace(_QUOTED_ELLIPSIS, "…")[:_LONGEST_URL]
     return f"unexpected redirect to {shown}" if shown else "unexpected redirect"

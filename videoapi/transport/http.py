@@ -15,7 +15,7 @@ from videoapi.config import BaseUrl
 from videoapi.errors import ConfigurationError
 from videoapi.protocol.classify import BodyKind, classify_response
 from videoapi.protocol.outcome import Outcome, answered, no_response, redirect_reason, streaming, truncated
-from videoapi.protocol.redaction import redact_outcome, strip_frames
+from videoapi.protocol.redaction import strip_frames
 from videoapi.protocol.routes import Request
 from videoapi.protocol.types import NEVER, ErrorKind, Phase, Verdict
 from videoapi.transport import fast_path
@@ -154,10 +154,11 @@ class Transport:
         if outcome.details is None:
             return outcome
         if outcome.classification.kind is ErrorKind.PROXY:
-            outcome = attrs.evolve(outcome, reason=self._by_proxy(request))
-        elif 300 <= response.status <= 399:
-            outcome = attrs.evolve(outcome, reason=redirect_reason(response.headers, self._url(request)))
-        return redact_outcome(outcome, attempt.credentials.authorization)
+            return attrs.evolve(outcome, reason=self._by_proxy(request))
+        if 300 <= response.status <= 399:
+            reason = redirect_reason(response.headers, attempt.credentials, self._url(request))
+            return attrs.evolve(outcome, reason=reason)
+        return outcome
 
     def _warn_of_weak_fence(self) -> None:
         if not self._warned:
@@ -209,7 +210,7 @@ class Transport:
             _discard(attempt, response)
             return self._unless_closed(truncated(request, status, headers, reason, kind))
         try:
-            outcome = answered(request, status, headers, body)
+            outcome = answered(request, status, headers, body, attempt.credentials)
         except BaseException:
             # A check added by a middleware has raised.
             response.close()
