@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,41 @@ def test_full_device_of_outcomes_is_named(cli: Cli, sandbox: Sandbox, folder: Pa
     assert stopped.exit_code == 1, stopped.output
     assert "1 created" in stopped.stderr
     assert stopped.stderr.splitlines()[-1] == "No space left on device: /dev/full"
+
+
+@pytest.mark.parametrize("command", ["rooms create-many", "rooms delete-many", "tokens create-many"])
+def test_outcomes_whose_reader_leaves_are_an_error_with_true_counts(
+    cli: Cli, sandbox: Sandbox, folder: Path, command: str
+) -> None:
+    lines, done = 600, "created"
+    (folder / "in.csv").write_text("name\n" + "".join(f"Room {n}\n" for n in range(lines)))
+    if command != "rooms create-many":
+        assert cli("rooms", "create-many", "in.csv", "--out", OUT, "--audit", "no").exit_code == 0
+        ids = list(sandbox.ledger.rooms)
+        (folder / "in.csv").write_text("room_id,name,user_ref\n" + "".join(f"{room_id},A,u\n" for room_id in ids))
+    if command == "rooms delete-many":
+        (folder / "in.csv").write_text("room_id\n" + "".join(f"{room_id}\n" for room_id in ids))
+        done = "deleted"
+    before = len(sandbox.ledger.rooms)
+    os.mkfifo(folder / "pipe")
+
+    def head() -> None:
+        with (folder / "pipe").open("rb") as outcomes:
+            outcomes.readline()
+
+    reader = threading.Thread(target=head)
+    reader.start()
+    yes = ("--yes",) if done == "deleted" else ()
+    stopped = cli(*command.split(), "in.csv", "--out", "pipe", "--json", *yes)
+    reader.join()
+    assert stopped.exit_code == 1, stopped.output
+    assert stopped.stderr.splitlines()[-1] == "Broken pipe: pipe"
+    report = json.loads(stopped.stdout)
+    assert sum(report["counts"].values()) + report["unread"] == lines
+    assert 0 < report["counts"][done] < lines
+    assert f"{report['counts'][done]:,} {done}, " in stopped.stderr
+    if command != "tokens create-many":
+        assert abs(len(sandbox.ledger.rooms) - before) == report["counts"][done]
 
 
 def test_copy_with_ids_that_cannot_be_written_leaves_nothing(

@@ -172,10 +172,10 @@ def test_run_that_stops_early_keeps_the_ids_of_an_earlier_copy(cli: Cli, sandbox
     assert (folder / "ids.csv").read_bytes() == before
 
 
-@pytest.mark.parametrize("tail", [".journal", ".job"])
-def test_copy_does_not_replace_the_files_of_the_new_job(cli: Cli, sandbox: Sandbox, folder: Path, tail: str) -> None:
+def test_copy_does_not_replace_a_file_that_the_run_has_renamed(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
     (folder / "rooms.csv").write_text("name\nA\n")
-    result = cli(*CREATE[:-1], f"rooms.csv.outcomes.jsonl{tail}")
+    assert cli(*CREATE).exit_code == 0
+    result = cli(*CREATE[:-1], "rooms.csv.outcomes.jsonl.1")
     assert result.exit_code == 1, result.output
     assert "there is another file of this name. Give --with-ids another one." in result.stderr
     assert cli(*CREATE).exit_code == 0
@@ -250,12 +250,17 @@ def test_column_of_keys_is_not_replaced(cli: Cli, sandbox: Sandbox, folder: Path
 @pytest.mark.parametrize(
     ("copy", "options", "words"),
     [
-        ("rooms.csv", (), "not an earlier copy"),
+        ("rooms.csv", (), "--with-ids would write rooms.csv, which is the input file. Give another name."),
         ("letter.txt", (), "not an earlier copy"),
         ("table.csv", (), "not an earlier copy"),
         ("link.csv", (), "not an earlier copy"),
         ("rooms.csv.outcomes.jsonl", (), "is the outcome file"),
         ("rooms.csv.outcomes.jsonl.part", (), "is the outcome file"),
+        ("rooms.csv.outcomes.jsonl.job", (), "is the .job of the outcome file"),
+        ("rooms.csv.outcomes.jsonl.journal", (), "is the journal"),
+        ("rooms.csv.outcomes.jsonl.journal-wal", (), "is the journal"),
+        ("ids.csv", ("--journal", "ids.csv"), "is the journal"),
+        ("ids.csv", ("--journal", "ids.csv.part"), "is the journal"),
         ("nowhere/ids.csv", (), "the folder nowhere does not exist"),
         ("ids.csv", ("--out", "/dev/null"), "does not keep"),
     ],

@@ -17,7 +17,7 @@ import click
 
 from videoapi.cli.earlier_advice import Relation, Situation, advice_for, are_most, renamed_lines, situation_of
 from videoapi.cli.inputs import Title, titles_of
-from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_file, journal_of, read_note
+from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_file, journal_of, left_by, read_note
 from videoapi.cli.job_rooms import numbered, outcomes_in
 from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.cli.table_rooms import Sent, TableRooms
@@ -45,7 +45,7 @@ class EarlierJob:
 
     Args:
         out: Its outcome file.
-        note: What its `.job` says.
+        note: What its `.job` says; empty if it is damaged.
         shared: The keys of the table for which it has, or may have, a room; not those of its own table.
         lacking: The keys of the table for which it has no room.
         retyped: Those of the latter that are text in the table, and numbers in the job, or the other way round.
@@ -74,6 +74,9 @@ class EarlierJob:
     def column(self) -> str:
         """Its key column."""
         return self.note.get("keys", "key")
+
+    def __str__(self) -> str:
+        return f"The job {self.out} of {self.note['began']}" if self.note else f"The job {self.out}"
 
     def has_most(self, lines: int) -> bool:
         """Return whether half or more of the lines of the table, or of its own rooms, are under other keys."""
@@ -134,12 +137,22 @@ def _of_another_job(
 ) -> str:
     """Return why a new job is refused, and how to continue the earlier one."""
     file = beneath(out.parent, about["file"])
-    ours, theirs = file.name, job.file.name
+    ours, quoted = file.name, shlex.quote(str(job.out))
     anew = f"To create all rooms of {ours} in a new job, such as rooms that were deleted, give --fresh."
-    if not (job.shared or job.has_most(len(titles))):
+    is_known = job.shared or job.has_most(len(titles))
+    if not job.note:
+        has = _rooms(job, ours, titles) if is_known else f"may have created rooms of {ours}"
         return (
-            f"The job {job.out} of {job.note.get('began')} may have created rooms of {ours}. Its lines are not known: "
-            f"it was interrupted, or has no outcome file, and its input {job.file} cannot be read. Nothing was sent.\n"
+            f"{job} {has}, and a new job would create them again. Nothing was sent.\n"
+            f"{job.out}.job, which says how to continue that job, is empty or damaged. Restore it from a backup, and "
+            "repeat the command of that job. If you know the ID of the job, move the .job away, and give --out "
+            f"{quoted} --job-id with that ID.\n{anew}"
+        )
+    theirs = job.file.name
+    if not is_known:
+        return (
+            f"{job} may have created rooms of {ours}. Its lines are not known: it was interrupted, or has no outcome "
+            f"file, and its input {job.file} cannot be read. Nothing was sent.\n"
             f"Restore {theirs}, or if it was renamed, give it that name again, and repeat the command.\n{anew}"
         )
     known = titles_of(job.file, job.column) or {}
@@ -155,7 +168,6 @@ def _of_another_job(
             lines_then=len(known),
         )
     )
-    quoted = shlex.quote(str(job.out))
     advice = advice_for(situation, ours=ours, theirs=theirs, out=str(job.out), quoted=quoted, column=job.column)
     if situation not in _CANNOT_CONTINUE and job.column == about["keys"] and job.is_known:
         words = _with_options(again, "--out", str(job.out), "--job-id", job.note["job_id"])
@@ -164,8 +176,7 @@ def _of_another_job(
             "That creates the rooms that the job has not created, but no room that was deleted since."
         )
     return (
-        f"The job {job.out} of {job.note.get('began')} {_rooms(job, ours, titles)}, and a new job would create them "
-        f"again. Nothing was sent.\n{advice}\n{anew}"
+        f"{job} {_rooms(job, ours, titles)}, and a new job would create them again. Nothing was sent.\n{advice}\n{anew}"
     )
 
 
@@ -175,8 +186,8 @@ def _of_both(job: EarlierJob, about: Mapping[str, str], titles: Mapping[str | in
     keys = [str(key) for key in titles if key in (job.shared or job.renamed)]
     more = f" and {len(keys) - MOST_SHOWN:,} more" if len(keys) > MOST_SHOWN else ""
     return (
-        f"The job {job.out} of {job.note.get('began')} {_rooms(job, ours, titles)}, and this job would create them "
-        f"again. Nothing was sent.\nRemove these lines from {ours}, because they are rooms of that job: "
+        f"{job} {_rooms(job, ours, titles)}, and this job would create them again. Nothing was sent.\n"
+        f"Remove these lines from {ours}, because they are rooms of that job: "
         f"{', '.join(keys[:MOST_SHOWN])}{more}. If they are other rooms, put them into a file of their own, and create "
         "them in a new job with --fresh."
     )
@@ -230,7 +241,7 @@ def refuse_same_id(out: Path, about: Mapping[str, str], job_id: str, again: Sequ
         click.UsageError: If there is such a job; the message says how to continue it.
     """
     for job in _jobs(out, about, job_id):
-        if job.note["job_id"] == job_id and not is_same_file(job.out, out):
+        if job.note.get("job_id") == job_id and not is_same_file(job.out, out):
             command = _with_options(again, "--out", str(job.out))
             raise click.UsageError(
                 f"The job {job_id} has the outcome file {job.out}. With another one, the rooms of the job could be "
@@ -259,10 +270,19 @@ def rooms_of(out: Path, read_titles: Callable[[], Mapping[str | int, int]]) -> i
         out: The outcome file.
         read_titles: Returns the marks of the titles by key; called only if there is such a job.
     """
-    note = read_note(out.with_name(f"{out.name}.job"))
-    if not {"job_id", "file"} <= note.keys():
+    note = _note(out.with_name(f"{out.name}.job"))
+    if not note and left_by(out) is None:
         return 0
     return sum(len(job.shared) for job in _compared([EarlierJob(out=out, note=note)], read_titles()))
+
+
+def _note(path: Path) -> Mapping[str, str]:
+    """Return what a `.job` says; empty if it is damaged, or of another program."""
+    with suppress(ConfigurationError, OSError):
+        # Reading a pipe of this name would never end.
+        if path.is_file() and path.stat().st_size <= _LARGEST_NOTE:
+            return read_note(path)
+    return {}
 
 
 def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Iterator[EarlierJob]:
@@ -279,18 +299,18 @@ def _jobs(out: Path, about: Mapping[str, str], job_id: str | None = None) -> Ite
     others = {os.path.realpath(folder): folder for folder in (beneath(file.parent, ".."), Path())}
     for place, folder in (others | beside).items():
         for path in sorted(folder.glob("*.job")):
-            with suppress(ConfigurationError, OSError):
-                # Reading a pipe of this name would never end.
-                note = read_note(path) if path.is_file() and path.stat().st_size <= _LARGEST_NOTE else {}
-                if not {"job_id", "file"} <= note.keys():
-                    continue
+            job = EarlierJob(out=path.with_name(path.name.removesuffix(".job")), note=_note(path))
+            is_named = path.name.startswith(f"{file.name}.")
+            if note := job.note:
                 # Of a job that is unused, nothing was sent.
-                is_ours = UNUSED not in note and all(
-                    note.get(name) == about.get(name, note.get(name)) for name in _ACCOUNT
-                )
+                if UNUSED in note or any(note.get(name) != about.get(name, note.get(name)) for name in _ACCOUNT):
+                    continue
                 is_named = note["job_id"] == job_id or Path(note["file"]).name == file.name
-                if is_ours and (place in beside or is_named):
-                    yield EarlierJob(out=path.with_name(path.name.removesuffix(".job")), note=note)
+            elif left_by(job.out) is None or not os.access(path, os.R_OK):
+                # Of another program, or another user.
+                continue
+            if place in beside or is_named:
+                yield job
 
 
 def _compared(
@@ -320,7 +340,7 @@ def _compared(
                 rooms.add(row.key, title.mark(), is_sure=row.status == "created")
         # Of what was in flight, a run that was killed has no outcomes.
         has_all = job.note.get(OPEN) != "1" and job.out.exists() and not part.exists()
-        known = {} if is_own or (has_all and rooms.are_named) else titles_of(job.file, job.column)
+        known = {} if is_own or (has_all and rooms.are_named) else _titles_then(job)
         sent = _sent(job) if rooms.lacking or known != {} else None
         was_sent = sent or (known or {}).__contains__
         for key, mark in (known or {}).items():
@@ -345,11 +365,18 @@ def _compared(
         )
 
 
+def _titles_then(job: EarlierJob) -> Mapping[str | int, int] | None:
+    """Return the marks of the titles of the table of a job by key; None if it cannot be read."""
+    return titles_of(job.file, job.column) if job.note else None
+
+
 def _sent(job: EarlierJob) -> Sent | None:
     """Return whether the job may have sent the create of a key, by its journal; None without one.
 
     Worker processes have no journal.
     """
+    if not job.note:
+        return None
     references = JobReferences(job.note["job_id"])
     with suppress(sqlite3.Error):
         sent = recorded(journal_of(job.out, job.note), job.note["job_id"])

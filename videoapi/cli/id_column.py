@@ -17,7 +17,7 @@ from videoapi.cli.inputs import CSV
 from videoapi.cli.job import keeps_job
 from videoapi.cli.spreadsheet import BadInput, UnreadableRest, csv_rows, delimiter_of
 from videoapi.errors import ConfigurationError
-from videoapi.files import PART, FileTaken, PartFile
+from videoapi.files import FileTaken, PartFile
 from videoapi.models.formulas import unescaped
 
 COLUMN: Final = "room_id"
@@ -52,8 +52,6 @@ class IdColumn:
             raise click.UsageError("--with-ids copies a .csv or .tsv file. In other files, find rooms by their key.")
         if not keeps_job(out):
             raise click.UsageError(f"--with-ids reads the outcome file at the end, which {out} does not keep.")
-        if self.path.absolute() in (out.absolute(), out.with_name(out.name + PART).absolute()):
-            raise click.UsageError(f"--with-ids {self.path} is the outcome file. Give another name.")
         if not self.path.parent.is_dir():
             raise click.UsageError(f"--with-ids {self.path}: the folder {self.path.parent} does not exist")
         if self.keys == COLUMN:

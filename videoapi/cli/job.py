@@ -22,7 +22,7 @@ import click
 
 from videoapi.cli.terminal import print_status
 from videoapi.errors import ConfigurationError
-from videoapi.files import lock, naming, release
+from videoapi.files import PART, lock, naming, release
 
 # Renamed in this order: after a crash in between, no journal is used without its log, and no job without its note.
 _RUNNING: Final = "another process is working on this job. Wait until it ends."
@@ -39,6 +39,8 @@ _WRITTEN: Final = "written"
 
 A restore of the file cannot set the time of its last change. A rollback of the whole volume brings it back.
 """
+_NEEDED: Final = {"job_id", "file", "began"}
+"""What each note says."""
 _SLACK_NS: Final = 2 * 10**9
 """How far that time may be from the time of the last change."""
 _LATEST: Final = {"ignored": "[]", "settle": ""}
@@ -50,13 +52,14 @@ _TAILS: Final = (".job", ".journal", ".journal-wal", ".journal-shm", ".part", ""
 class JobFiles:
     """The job of a run: its ID and its journal; neither if they cannot be kept.
 
-    `is_new` says that its ID was generated just now, so that it has no rooms. Call `close` once each input has an
-    outcome, and none is unknown.
+    `is_new` says that its ID was generated just now, so that it has no rooms, and `binds` that it begins with a journal
+    of the user's own. Call `close` once each input has an outcome, and none is unknown.
     """
 
     job_id: str | None = None
     journal: Path | None = None
     is_new: bool = False
+    binds: bool = False
     close: Callable[[], object] = lambda: None
 
 
@@ -96,7 +99,8 @@ def open_job(
             latest run decides: `ignored`, the columns that are left out, and `settle`.
         options: How to do so.
         quiet: Whether to print nothing.
-        used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten.
+        used: Asked at the end whether anything of a new job may have been sent. If not, the job is forgotten, and with
+            it a journal that cannot be used.
 
     Raises:
         ConfigurationError: If the job belongs to another account, or runs in another process.
@@ -108,11 +112,12 @@ def open_job(
         yield JobFiles(options.job_id, options.journal)
         return
     note = _beside(out, ".job")
-    found = read_note(note)
+    found = {} if options.fresh else read_note(note)
     known = check_job(out, about, options)
     if options.fresh:
         _keep(out, note, quiet=quiet)
-        found = {}
+    # Whether no file there is of an unknown job.
+    is_clear = UNUSED in found or left_by(out) is None
     with _locked(note) as file:
         if read_note(note) != found:
             raise ConfigurationError(f"{note}: {_RUNNING}")
@@ -146,10 +151,11 @@ def open_job(
         # Also if it says nothing new: tools such as rsync restore only what has changed since the backup.
         _write(note, file, known)
         try:
-            yield JobFiles(known["job_id"], path, is_new, partial(_close, note, file, known))
+            binds = begins and options.journal is not None
+            yield JobFiles(known["job_id"], path, is_new, binds, partial(_close, note, file, known))
         finally:
             if begins and not used():
-                _forget(out, note, file, known)
+                _forget(out, note, file, known, is_clear=is_clear)
 
 
 def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOptions()) -> Mapping[str, str]:
@@ -166,7 +172,14 @@ def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOp
         options.check({})
         return {}
     note = _beside(out, ".job")
-    known = read_note(note)
+    known: Mapping[str, str]
+    try:
+        known = read_note(note)
+    except ConfigurationError:
+        if not options.fresh:
+            raise
+        # The file is renamed.
+        known = {}
     if options.fresh and known and job_id == known.get("job_id"):
         raise click.UsageError(
             f"--fresh begins a new job, and {out} belongs to the job {job_id}, whose rooms would be found and not "
@@ -187,6 +200,42 @@ def check_job(out: Path, about: Mapping[str, str], options: OpenOptions = OpenOp
     options.check(known)
     with sole_user(out):
         return known
+
+
+def refuse_same_file(file: Path, out: Path, journal: Path | None, with_ids: Path | None) -> None:
+    """Refuse options that name one file for two purposes, also through links.
+
+    Args:
+        file: The input file.
+        out: The outcome file.
+        journal: The `--journal`; None for the default one.
+        with_ids: The `--with-ids`.
+
+    Raises:
+        click.UsageError: If they do.
+    """
+    used = journal or _beside(out, ".journal")
+    purposes = [
+        ("FILE", "the input file", [file]),
+        ("--out", "the outcome file", [_beside(out, tail) for tail in ("", PART)]),
+        ("--out", "the .job of the outcome file", [_beside(out, ".job")]),
+        ("--journal", "the journal", [_beside(used, tail) for tail in ("", "-wal", "-shm")]),
+        ("--with-ids", "the copy", [] if with_ids is None else [_beside(with_ids, tail) for tail in ("", PART)]),
+    ]
+    taken: dict[object, str] = {}
+    for option, what, paths in purposes:
+        for path in paths:
+            if (other := taken.setdefault(_identity(path), what)) != what:
+                raise click.UsageError(f"{option} would write {path}, which is {other}. Give another name.")
+
+
+def _identity(path: Path) -> object:
+    """Return what two paths of one file have in common, also through links; the file may be missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 def refuse_job(out: Path) -> None:
@@ -249,9 +298,12 @@ def _write(note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
         # Not the clock of this machine: a file server has its own.
         os.utime(file.fileno())
         written = {**known, _WRITTEN: str(os.fstat(file.fileno()).st_ctime_ns)}
+        rest = json.dumps(written).encode() + b"\n"
         file.seek(0)
-        # On a full disk, bytes that are there can still be replaced.
-        file.write(json.dumps(written).encode() + b"\n")
+        # On a full disk, bytes that are there can still be replaced. If the process is killed before the file is
+        # truncated, `read_note` ignores what is left of a longer text.
+        while rest:
+            rest = rest[file.write(rest) :]
         file.truncate()
         os.fsync(file.fileno())
 
@@ -261,9 +313,9 @@ def _close(note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
         _write(note, file, {**known, OPEN: "0"})
 
 
-def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str]) -> None:
-    """Have the next run begin a job of its own."""
-    if out.exists() and out.stat().st_size:
+def _forget(out: Path, note: Path, file: IO[bytes], known: Mapping[str, str], *, is_clear: bool) -> None:
+    """Have the next run begin a job of its own, or refuse to guess as before if earlier files were there."""
+    if is_clear and out.exists() and out.stat().st_size:
         # Without a note, the next run would refuse to guess which job these outcomes are of.
         _write(note, file, {**known, OPEN: "0", UNUSED: "yes"})
     else:
@@ -376,12 +428,15 @@ def is_same_file(one: Path, other: Path) -> bool:
     return one == other or os.path.realpath(one) == os.path.realpath(other)
 
 
+def left_by(out: Path) -> Path | None:
+    """Return a file of an earlier run with this outcome file, other than its `.job`; None without one."""
+    paths = (_beside(out, ".journal"), out, _beside(out, ".part"))
+    return next((path for path in paths if path.is_file() and path.stat().st_size), None)
+
+
 def _refuse_to_guess(out: Path, note: Path) -> None:
     """Raise an error if files of an earlier run are there, but not the ID of its job."""
-    journal = _beside(out, ".journal")
-    there = next(
-        (path for path in (journal, out, _beside(out, ".part")) if path.exists() and path.stat().st_size), None
-    )
+    there = left_by(out)
     if there is not None:
         raise click.UsageError(
             f"{there} is from an earlier run, but {note}, which names its job, is missing or empty. To create the "
@@ -434,21 +489,30 @@ def _locked(note: Path) -> Generator[Any, None, None]:
         release(descriptor, owner)
 
 
-def read_note(note: Path) -> dict[str, Any]:
-    """Return what the `.job` of an outcome file says; empty without one.
+def read_note(note: Path) -> dict[str, str]:
+    """Return what the `.job` of an outcome file says; empty without one, and if it is empty.
 
     Raises:
-        ConfigurationError: If it is another file.
+        ConfigurationError: If it is damaged, or another file.
     """
+    known: dict[str, str] | None = None
     try:
-        text = note.read_bytes()
+        # After a power failure, a file can consist of zero bytes.
+        text = note.read_bytes().strip(b"\0").decode()
+        # What follows is left of a longer text, of which a killed process has replaced the beginning.
+        found, _ = json.JSONDecoder().raw_decode(text or "{}")
+        known = {name: str(value) for name, value in found.items()}
     except FileNotFoundError:
         return {}
-    try:
-        known = json.loads(text or b"{}")
-        return {name: str(value) for name, value in known.items()}
     except (ValueError, AttributeError, RecursionError):
-        raise ConfigurationError(f"{note} does not describe a job. Give another --out.") from None
+        pass
+    if known is None or (known and not known.keys() >= _NEEDED):
+        raise ConfigurationError(
+            f"{note} does not describe a job: it is damaged, or of another program. Restore it from a backup. To "
+            "continue a job whose ID you know, move it away, and give --job-id. To create the rooms again, start over "
+            "with --fresh."
+        )
+    return known
 
 
 def _beside(out: Path, tail: str) -> Path:

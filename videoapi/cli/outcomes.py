@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -14,7 +15,7 @@ from videoapi.cli.inputs import Title
 from videoapi.cli.job import free_name
 from videoapi.cli.terminal import for_people
 from videoapi.errors import ConfigurationError, NotFound, VideoAPIError
-from videoapi.files import FileTaken, PartFile, naming
+from videoapi.files import FileTaken, PartFile
 from videoapi.models.tokens import Token, TokenSpec
 
 MOST_SHOWN: Final = 5
@@ -24,6 +25,13 @@ _WHY: Final = {
     "directory": "this is a directory. Give another --out.",
     "link": "this is a link, or not a file of yours. Remove it, or give another --out.",
 }
+
+
+class NotWritten(OSError):
+    """The outcomes cannot be written to a device or a pipe.
+
+    Not a `BrokenPipeError`, with which a list ends without an error when its reader leaves: outcomes would be lost.
+    """
 
 
 class OutcomeFile:
@@ -64,7 +72,7 @@ class OutcomeFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._device is not None:
-            with naming(self.path):
+            with self._writing_to_device():
                 self._device.close()
         part = self._part
         if part is None:
@@ -163,13 +171,20 @@ class OutcomeFile:
             if self._part is not None:
                 self._part.write(line)
             elif self._device is not None:
-                with naming(self.path):
+                with self._writing_to_device():
                     self._device.write(line)
                     self._device.flush()
         except OSError as error:
             self.unwritten += 1
             self.error = error
             raise
+
+    @contextlib.contextmanager
+    def _writing_to_device(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except OSError as error:
+            raise NotWritten(error.errno, error.strerror, str(self.path)) from None
 
     def _opened(self) -> PartFile:
         while True:

@@ -115,7 +115,7 @@ def create_many(
     from videoapi.cli.id_column import IdColumn
     from videoapi.cli.inputs import room_specs
     from videoapi.cli.invocation import program, typed_command
-    from videoapi.cli.job import OpenOptions, check_job, keeps_job, open_job
+    from videoapi.cli.job import OpenOptions, check_job, keeps_job, open_job, refuse_same_file
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
     from videoapi.cli.terminal import print_status
@@ -129,6 +129,7 @@ def create_many(
     settle = () if options["settle"] is None else ("--settle", str(options["settle"]))
     named = () if out is None else ("--out", str(out))
     out = output_of(file, out)
+    refuse_same_file(file, out, options["journal"], with_ids)
     copy = None if with_ids is None else IdColumn(file, specs.keys, with_ids)
     if copy is not None:
         copy.check(out)
@@ -259,8 +260,14 @@ async def _create(
     from videoapi.cli.bulk import run_bulk
 
     attempts = AttemptLog()
+    is_bound = False
     async with access.client(settle=settle, rate=rate, listeners=attempts) as client:
-        with open_job(access.account_of(client)) as job:
+        account = access.account_of(client)
+        with open_job(account, used=lambda: is_bound) as job:
+            if job.binds:
+                # A path that was mistyped must not stay the journal of the job.
+                await _try_journal(job, **account)
+            is_bound = True
             # Rooms of an earlier run would be read one by one.
             limits |= {"job_id": job.job_id, "journal": job.journal, "keep_rooms": False}
             limits["audit"] = {"yes": True, "no": False}.get(audit, audit)
@@ -268,6 +275,19 @@ async def _create(
             if code in _EACH_HAS_ENDED:
                 job.close()
             return code
+
+
+async def _try_journal(job: JobFiles, origin: str, app_id: str) -> None:
+    """Raise an error if the journal of a job cannot be used; it is created if it does not exist."""
+    from videoapi.creation.journal import Journal
+
+    assert job.journal is not None
+    assert job.job_id is not None
+    journal = Journal(job.journal, job.job_id)
+    try:
+        await journal.open(origin, app_id)
+    finally:
+        await journal.aclose()
 
 
 def _check_shared(*, journal: Path | None, dedupe: str, redis: str | None, **_: Any) -> None:
