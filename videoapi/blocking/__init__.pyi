@@ -125,8 +125,12 @@ class BulkRun(Generic[_BulkRunS]):
     def __iter__(self) -> Iterator[BulkOutcome]:
         """Yield the outcomes as they finish.
 
+        Within `with`, cancelling the wait for an outcome, such as by a timeout around `anext`, does not end the
+        iteration.
+
         Raises:
-            ConfigurationError: At once, if the run is iterated over a second time, or is over.
+            ConfigurationError: At once, if the run is iterated over a second time, or is over; also if the iteration
+                was cancelled outside of `with`, which ended the run.
             VideoAPIError: At the end, what stopped the run (`report.stopped`) before all inputs were read, or before
                 all outcomes were yielded. The others are in the report.
             Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
@@ -169,6 +173,9 @@ class RecordStream(Generic[_RecordStreamR]):
     slow consumer slows the service down. If a response is interrupted, the client reads the window again and still
     yields each record once, in whatever order the service sends them. If the records themselves have changed, it yields
     their window from the start; see `restarted_windows`.
+
+    If the wait for a record is cancelled, such as by a timeout around `anext`, the stream is closed, and iterating on
+    raises a `ConfigurationError`. To continue, pass `cursor` to the same query.
 
     To stop early, use `with` or call `close()`; a `break` closes the connections,
     too.
@@ -572,8 +579,7 @@ class Rooms:
             name: The room's name.
             owner_ref: Your own reference, echoed in call records. If it is omitted, the client stores a
                 generated reference there, otherwise in `data.videoapi_ref`.
-            settings: `RoomSettings`, or a mapping of API field names, in which None is sent as null. The room is
-                permanent by default.
+            settings: `RoomSettings`, or a mapping of API field names, in which None is sent as null.
             sip: Whether the room can be joined by telephone.
             data: Your own keys, stored with the room.
             validate: False skips client-side validation, for a white-label's own keys and values.
@@ -682,7 +688,7 @@ class Rooms:
         room, and creates it a second time.
 
         Args:
-            room_id: The ID returned by `create`.
+            room_id: The room's ID.
             name: A new name.
             owner_ref: A new reference of your own.
             settings: The settings to change. A room's kind and mode cannot be changed: if you pass them, the client
@@ -751,7 +757,7 @@ class Rooms:
             give_up_after: Seconds after which the run stops if the service is unreachable or only throttles.
             progress: Function or coroutine function, called with the report after each outcome.
             validate: False skips client-side validation, for a white-label's own keys and values.
-            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID is kept. Rooms
+            keep_rooms: Whether to keep each room in its outcome's `room`; otherwise only its ID. Rooms
                 of an earlier run of the job are read again, one request each.
             job_id: Name of the job. A run with the same ID resumes where an earlier one stopped, even after a crash:
                 the room list shows which rooms exist. References derive from the ID and from the `key` of each spec,
