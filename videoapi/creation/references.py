@@ -131,7 +131,10 @@ def _typed(key: object) -> bytes:
         case date() if type(key) in (date, datetime):
             value = key.isoformat().encode()
         case int() | float() | Decimal() | UUID() if type(key) in _PLAIN_KEYS:
-            value = str(key).encode()
+            try:
+                value = str(key).encode()
+            except ValueError:
+                raise ValidationError("The key of an item of a job has too many digits.", field="key") from None
         case _:
             raise ValidationError(
                 "The key of an item of a job is text, a number, bytes, a UUID, a date or a tuple of these, "
