@@ -34,7 +34,7 @@ _WORKER_CANCELLED: Final = (
     "See the report."
 )
 _ITERATION_CANCELLED: Final = (
-    "The iteration was cancelled, which ended the run; the report has its outcomes. To go on after a timeout around "
+    "The iteration was cancelled, which ended the run; the report has its outcomes. To continue after a timeout around "
     "`anext`, use the run with `async with`."
 )
 
@@ -150,7 +150,7 @@ class BulkRun(Generic[S]):
             self._cancelled = True
             raise _with_report(cancelled, self.report) from None
         finally:
-            # `async with` closes a run whose consumer was cancelled, unless it goes on.
+            # After a cancellation, `async with` closes the run, unless the consumer continues.
             if not (self._cancelled and self._entered):
                 await self.aclose()
         ended_early = not self.report.exhausted or self.report.has_rows

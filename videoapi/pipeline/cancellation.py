@@ -38,8 +38,8 @@ class Iteration(Generic[T]):
 
     Args:
         generator: The generator.
-        resumed: Called before each step. Returns the generator to go on with if the last one was cancelled, otherwise
-            None; raises if there is none.
+        resumed: Called before each step. If the last generator was cancelled, returns another one, or raises; otherwise
+            returns None.
     """
 
     __slots__ = ("__weakref__", "_generator", "_resumed")

@@ -273,7 +273,7 @@ class RecordStream(Generic[R]):
     ) -> None:
         await self.aclose()
 
-    def _only_once(self, generator: AsyncGenerator[Any, None]) -> Iteration[Any]:
+    def _only_once(self, generator: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
         if self._began:
             raise ConfigurationError("A stream is read once, and this one was. Ask again for a new one.")
         self._began = True
@@ -396,7 +396,7 @@ class RecordStream(Generic[R]):
                 async for group in groups:
                     yield group
 
-    def _column_groups(self) -> Iteration[ColumnGroup[R]]:
+    def _column_groups(self) -> AsyncIterator[ColumnGroup[R]]:
         """Iterate as `arrow` does, but over small groups of one window each; pass each to `_move`."""
         self._count_unreadable()
         return self._only_once(self._groups())
