@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from videoapi import ConfigurationError, RoomSpec, VideoClient
+from videoapi import ConfigurationError, RoomSpec, VideoAPIError, VideoClient
 from videoapi.sandbox import Sandbox
 
 
@@ -123,3 +123,56 @@ def test_run_whose_consumer_stopped_reading_ends_with_its_loop() -> None:
     # The loop may end before the last responses are read.
     in_doubt = {outcome.reference for outcome in run.report.unknown}
     assert made <= executed <= made | in_doubt
+
+
+@pytest.mark.parametrize("operation", ["create", "delete"])
+async def test_timeout_around_anext_ends_only_the_wait(client: VideoClient, sandbox: Sandbox, operation: str) -> None:
+    given: Any = specs(8)
+    if operation == "delete":
+        given = [outcome.room_id for outcome in (await client.rooms.create_many(given)).made]
+    sandbox.fault(f"rooms.{operation}", "delay", seconds=0.15, times=None)
+    run: Any = getattr(client.rooms, f"{operation}_each")(given, concurrency=2)
+    indexes, timeouts = [], 0
+    async with run as outcomes:
+        iterator = aiter(outcomes)
+        while True:
+            try:
+                async with asyncio.timeout(0.05):
+                    indexes.append((await anext(iterator)).index)
+            except TimeoutError:
+                timeouts += 1
+            except StopAsyncIteration:
+                break
+    assert timeouts
+    assert sorted(indexes) == list(range(8))
+    assert (run.report.total, run.report.exhausted, run.report.has_rows) == (8, True, False)
+
+
+async def test_cancelled_iteration_outside_of_async_with_does_not_end_in_silence(
+    client: VideoClient, sandbox: Sandbox
+) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=0.2, times=None)
+    run = client.rooms.create_each(specs(20), concurrency=2)
+    iterator = aiter(run)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await anext(iterator)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="The iteration was cancelled, which ended the run") as caught:
+            await anext(iterator)
+        assert caught.value.report is run.report  # type: ignore[attr-defined]
+    assert [outcome.status for outcome in run.report.made] == ["created"] * 2
+
+
+async def test_stopped_run_raises_also_after_a_cancelled_wait(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=0.2, times=2)
+    sandbox.fault("rooms.create", "suspended", times=None, after=2)
+    async with client.rooms.create_each(specs(20), concurrency=1) as outcomes:
+        iterator = aiter(outcomes)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(iterator)
+        with pytest.raises(VideoAPIError) as caught:
+            async for _ in iterator:
+                pass
+    assert caught.value is outcomes.report.stopped

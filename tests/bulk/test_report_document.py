@@ -210,3 +210,35 @@ def test_what_is_no_report_is_refused(given: Any) -> None:
 def test_only_reports_are_merged(given: Any) -> None:
     with pytest.raises(ConfigurationError, match="merged report"):
         BulkReport.merge(given)
+
+
+def nested(levels: int) -> Any:
+    key: Any = "key"
+    for _ in range(levels):
+        key = (key,)
+    return key
+
+
+class Silent:
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "key", [10**5000, -(10**5000), (1, 10**5000), 2**53], ids=["long", "negative", "tuple", "short"]
+)
+def test_integer_key_of_any_size_survives(key: Any) -> None:
+    report = BulkReport()
+    report.count(BulkOutcome(index=0, key=key, status="created", room_id="a"))
+    document = json.loads(json.dumps(report.to_dict()))
+    assert BulkReport.from_dict(document).made[0].key == key
+
+
+@pytest.mark.parametrize("key", [nested(100_000), Silent(), frozenset([10**5000])], ids=["nested", "silent", "long"])
+def test_key_that_has_no_text_costs_no_other_outcome(key: Any) -> None:
+    report = BulkReport()
+    report.count(BulkOutcome(index=0, key=key, status="failed"))
+    report.count(BulkOutcome(index=1, key="ok", status="created", room_id="a"))
+    copy = BulkReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert copy.failures[0].key == f"<{type(key).__name__}>"
+    assert copy.made[0].key == "ok"

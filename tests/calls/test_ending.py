@@ -793,6 +793,29 @@ async def test_stream_read_after_close_says_that_the_client_is_closed(shared: bo
         await manager.aclose()
 
 
+@pytest.mark.parametrize("way", ["records", "pages"])
+async def test_stream_whose_wait_was_cancelled_does_not_end_in_silence(way: str) -> None:
+    record = json.dumps({"room_id": ROOM_ID}).encode()
+
+    async def script(link: Link) -> None:
+        await link.request()
+        link.send(BEGUN + record + b",")
+        await link.gone()
+
+    async with serve(script) as server, client_for(server.base_url) as client:
+        stream = client.rooms.list()
+        records: Any = aiter(stream) if way == "records" else stream.pages(1)
+        await anext(records)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await anext(records)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="was cancelled, which closed the stream") as failed:
+                await anext(records)
+            assert failed.value.cursor == stream.cursor
+        await stream.aclose()
+
+
 async def test_stream_that_is_first_read_after_close_says_so() -> None:
     async with serve(DONE) as server:
         client = client_for(server.base_url)

@@ -336,6 +336,7 @@ class TestChangedSpecs:
         (room_id,) = [outcome.room_id for outcome in (await run(sandbox, [RoomSpec("a", key="k")], **kept)).made]
         async with client_of(sandbox) as client:
             await client.rooms.delete(room_id)
+        await asyncio.sleep(1.2 * SETTLE)
 
         for _ in range(2):
             (outcome,) = (await run(sandbox, [RoomSpec("b", key="k")], **kept)).failures

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from videoapi.creation.create_request import new_reference
 from videoapi.creation.references import (
     DATA_KEY,
+    JobReferences,
     is_in_data,
     is_reference,
     reference_for,
@@ -18,6 +21,7 @@ from videoapi.creation.references import (
     reference_in,
     with_location,
 )
+from videoapi.errors import ValidationError
 
 SHAPE = re.compile(r"[a-z0-9]{26,32}")
 REF = reference_from(bytes(range(26)))
@@ -98,3 +102,9 @@ def test_forked_process_generates_different_references() -> None:
     os.close(write)
     assert len(from_child) == 100
     assert not from_child & {new_reference() for _ in range(100)}
+
+
+@pytest.mark.parametrize("key", [10**5000, (1, 10**5000)], ids=["number", "tuple"])
+def test_key_of_too_many_digits_is_refused(key: Any) -> None:
+    with pytest.raises(ValidationError, match="too many digits"):
+        JobReferences("job").of_key(key)

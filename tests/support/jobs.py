@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from videoapi import Outcome, Request, RoomSpec, Send, VideoClient
@@ -62,6 +65,11 @@ async def abandon_job(sandbox: Sandbox, given: list[RoomSpec], faults: Mapping[s
         for future in (task, sent):
             future.cancel()
         await asyncio.wait([task, sent])
+
+
+def age_journal(journal: Path, seconds: float) -> None:
+    """Make a journal look as if it had been written that long ago."""
+    os.utime(journal, (time.time() - seconds,) * 2)
 
 
 def name_of(request: Request) -> str:

@@ -125,8 +125,12 @@ class BulkRun(Generic[_BulkRunS]):
     def __iter__(self) -> Iterator[BulkOutcome]:
         """Yield the outcomes as they finish.
 
+        Within `with`, cancelling the wait for an outcome, such as by a timeout around `anext`, does not end the
+        iteration.
+
         Raises:
-            ConfigurationError: At once, if the run is iterated over a second time, or is over.
+            ConfigurationError: At once, if the run is iterated over a second time, or is over; also if the iteration
+                was cancelled outside of `with`, which ended the run.
             VideoAPIError: At the end, what stopped the run (`report.stopped`) before all inputs were read, or before
                 all outcomes were yielded. The others are in the report.
             Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
@@ -169,6 +173,9 @@ class RecordStream(Generic[_RecordStreamR]):
     slow consumer slows the service down. If a response is interrupted, the client reads the window again and still
     yields each record once, in whatever order the service sends them. If the records themselves have changed, it yields
     their window from the start; see `restarted_windows`.
+
+    If the wait for a record is cancelled, such as by a timeout around `anext`, the stream is closed, and iterating on
+    raises a `ConfigurationError`. To continue, pass `cursor` to the same query.
 
     To stop early, use `with` or call `close()`; a `break` closes the connections,
     too.

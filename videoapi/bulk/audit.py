@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -48,17 +49,19 @@ class AcknowledgedRooms(ListedRooms):
         self._earlier = bytearray()
         self._last = 0
 
-    def add(self, room_id: str, index: int, *, earlier: bool = False) -> None:
-        """Add a room, under the index of its item; `earlier` says that another run has created it."""
+    def add(self, room_id: str, index: int) -> None:
+        """Add a room, under the index of its item."""
         key = _packed(room_id)
         self._last = max(self._last, index)
-        if earlier:
-            self._earlier.extend(bytes(max(0, 1 + index // 8 - len(self._earlier))))
-            _mark(self._earlier, index)
         if key is None:
             self._others[room_id] = index
         else:
             self._index_of.add(key, index)
+
+    def note_earlier(self, index: int) -> None:
+        """Record that an earlier run has created the room of an item."""
+        self._earlier.extend(bytes(max(0, 1 + index // 8 - len(self._earlier))))
+        _mark(self._earlier, index)
 
     def __contains__(self, room_id: str) -> bool:
         return self._index(room_id) is not None
@@ -111,6 +114,7 @@ class Audit:
         pipeline: Sends the requests.
         report: Receives what was found.
         rooms: The rooms acknowledged.
+        earlier_until: When earlier runs had sent their last create, on the event loop's clock.
         is_check: Returns whether a reference is that of a self-check room.
         may_delete: Returns whether the surplus rooms with a reference are deleted.
     """
@@ -121,6 +125,7 @@ class Audit:
         pipeline: Pipeline,
         report: BulkReport,
         rooms: AcknowledgedRooms,
+        earlier_until: float,
         is_check: Callable[[str], bool],
         may_delete: Callable[[str], bool],
     ) -> None:
@@ -128,6 +133,7 @@ class Audit:
         self._pipeline = pipeline
         self._report = report
         self._rooms = rooms
+        self._earlier_until = earlier_until
         self._is_check = is_check
         self._may_delete = may_delete
 
@@ -160,14 +166,27 @@ class Audit:
                 self._report.audited = datetime.now(UTC) - timedelta(seconds=age)
             return scan
         # That such a list lacks a room that this run has just created means nothing.
-        unseen = await self._rooms.unseen(earlier=True)
-        if len(unseen) <= _MOST_REQUESTED:
-            await self._find_missing(unseen)
-        else:
+        await self._find_missing_of_earlier(await self._rooms.unseen(earlier=True))
+        return scan
+
+    async def _find_missing_of_earlier(self, unseen: list[tuple[int, str]]) -> None:
+        if len(unseen) > _MOST_REQUESTED:
             log.warning(
                 "%s rooms of earlier runs are not in the list of rooms, which proves nothing", f"{len(unseen):,}"
             )
-        return scan
+            return
+        asked_at = asyncio.get_running_loop().time()
+        absent, _ = await absent_rooms(self._pipeline, unseen)
+        left = self._creator.scanner.unproven_for(self._earlier_until, asked_at)
+        if not left:
+            self._report_missing(absent)
+        elif absent:
+            log.warning(
+                "Rooms of earlier runs that were deleted, or are too new to be read: %s. To know which, repeat the run "
+                'in %d s, or with audit="settled".',
+                f"{len(absent):,}",
+                math.ceil(left),
+            )
 
     async def _find_duplicates(self, references: set[str], patience: Patience) -> bool:
         partners = ListedRooms(lambda reference: with_location(reference, in_data=False) in references, references)
@@ -194,46 +213,47 @@ class Audit:
 
     async def _find_missing(self, unlisted: list[tuple[int, str]]) -> bool:
         """Request each acknowledged room that the list lacks; return whether each of them is known to be gone."""
-        gone, known = await rooms_gone(self._creator, self._pipeline, unlisted)
-        outcomes = {outcome.index: outcome for outcome in self._report.made} if gone else {}
-        for index, room_id in gone:
-            outcome = outcomes.get(index) or BulkOutcome(index=index, status="created", room_id=room_id)
-            self._report.missing.append(outcome)
+        gone, known = await absent_rooms(self._pipeline, unlisted)
+        self._report_missing(gone)
         return known
 
+    def _report_missing(self, gone: list[tuple[int, str]]) -> None:
+        outcomes = {outcome.index: outcome for outcome in self._report.made} if gone else {}
+        for index, room_id in gone:
+            self._creator.memory.forget_room(room_id)
+            outcome = outcomes.get(index) or BulkOutcome(index=index, status="created", room_id=room_id)
+            self._report.missing.append(outcome)
 
-async def rooms_gone(
-    creator: Creator, pipeline: Pipeline, unlisted: Iterable[tuple[int, str]]
-) -> tuple[list[tuple[int, str]], bool]:
+
+async def absent_rooms(pipeline: Pipeline, unlisted: Iterable[tuple[int, str]]) -> tuple[list[tuple[int, str]], bool]:
     """Request each acknowledged room that a list lacks: only the service can say that it is gone.
 
     Args:
-        creator: Forgets the rooms that are gone.
         pipeline: Sends the requests.
         unlisted: Index and ID of each room.
 
     Returns:
-        Those that are gone, and whether all others are known to exist without their reference. If not, the list is not
-        complete, or a room cannot be read.
+        Those that the service does not find, so that they are gone unless they are younger than the settle time; and
+        whether all others are known to exist without their reference. If not, the list is not complete, or a room
+        cannot be read.
     """
-    gone: list[tuple[int, str]] = []
+    absent: list[tuple[int, str]] = []
     known = True
     unseen = iter(unlisted)
     while some := list(islice(unseen, _AT_ONCE)):
-        requests = (_is_gone(creator, pipeline, room_id) for _, room_id in some)
+        requests = (_is_absent(pipeline, room_id) for _, room_id in some)
         # User code that runs in a request can raise anything, also by cancelling it.
         answers = await asyncio.gather(*requests, return_exceptions=True)
         known = known and all(isinstance(answer, bool) for answer in answers)
-        gone.extend(room for room, answer in zip(some, answers, strict=True) if answer is True)
-    return gone, known
+        absent.extend(room for room, answer in zip(some, answers, strict=True) if answer is True)
+    return absent, known
 
 
-async def _is_gone(creator: Creator, pipeline: Pipeline, room_id: str) -> bool | None:
-    """Return whether a room is gone; None if a complete list should have shown it, or it cannot be read."""
+async def _is_absent(pipeline: Pipeline, room_id: str) -> bool | None:
+    """Return whether the service lacks a room; None if a complete list should have shown it, or it cannot be read."""
     try:
         room: Room = await pipeline.run(get_room(pipeline, room_id))
     except NotFound:
-        creator.memory.forget_room(room_id)
         return True
     except VideoAPIError:
         return None

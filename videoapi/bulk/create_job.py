@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from videoapi.bulk.another_room import another_room, unread_room
 from videoapi.bulk.audit import AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
 from videoapi.bulk.journal_rows import entry_of, identity_hash, reference_of, row_of, rows_of, spec_hash
@@ -28,7 +29,7 @@ from videoapi.creation.references import JobReferences, variants, with_location
 from videoapi.creation.scan import ListedRoom
 from videoapi.creation.self_check import SelfCheckRoom
 from videoapi.creation.state import FINAL, Create, Step, attempted, given_up, inherited
-from videoapi.errors import ConfigurationError, NotFound, ValidationError, VideoAPIError, text_of
+from videoapi.errors import ConfigurationError, ValidationError, VideoAPIError, text_of
 from videoapi.events import log, log_unknown
 from videoapi.models.rooms import Room
 from videoapi.pipeline.clock import LoopClock
@@ -39,9 +40,6 @@ from videoapi.protocol.types import Verdict
 MOST_DOUBTS: Final = 1000
 """How many creates may be in doubt before the run settles them, and only then reads on."""
 _AUDITS: Final = 2
-_EXISTS: Final = "To give that room another name, update its name alone; otherwise use another key."
-_GONE: Final = "It was deleted since. Use another key."
-_UNREADABLE: Final = "It cannot be read now. If it was renamed, repeat the run."
 _LEASES: Final = Leases()
 Emit = Callable[[BulkOutcome], Awaitable[None]]
 
@@ -82,7 +80,7 @@ class CreateJob(Job):
         self._patience = Patience()
         self._app_id: str | None = None
         self._earlier: Findings | None = None
-        self._others_until = 0.0
+        self._others_until = self._earlier_until = 0.0
         self._last_sent = 0.0
         self._forms: set[bool] = set()
         self._inherited: set[str] = set()
@@ -114,7 +112,7 @@ class CreateJob(Job):
         self._ending.enter_context(self._creator.sending(self._prefix))
         self._pipeline = patience.applied_to(self._pipeline)
         # Another process may have sent its last create just now.
-        self._others_until = self._last_sent = self._clock()
+        self._others_until = self._earlier_until = self._last_sent = self._clock()
         if not self._options.resumable:
             return
         if self._options.lease is not None:
@@ -131,6 +129,8 @@ class CreateJob(Job):
             await look_back.survey()
         self._app_id = self._pipeline.app_id
         if await self._journal.open(self._pipeline.origin, self._app_id or ""):
+            # An earlier run may have sent creates until now, but the rooms that it has recorded are older.
+            self._earlier_until = self._clock() - self._journal.age
             if await self._journal.has_rooms(self._check_prefix):
                 self._check.expect()
         else:
@@ -178,9 +178,11 @@ class CreateJob(Job):
             self._check_account()
             entry = await self._journal.intend(entry_of(item), identity_hash(item), SENT + spec_hash(item))
             if entry is not None and entry.status == "created":
+                self._rooms.note_earlier(item.index)
                 return await self._from_journal(item, entry)
         listed = self._listed(reference_of(item))
         if listed is not None:
+            self._rooms.note_earlier(item.index)
             return self._existing(item, listed)
         if entry is not None or self._may_be_hidden(reference_of(item)):
             self._inherited.add(reference_of(item))
@@ -250,10 +252,12 @@ class CreateJob(Job):
         is_named_so = entry.identity in ("", identity_hash(item))
         taken_over, compared = entry.spec[:1] == TAKEN_OVER, entry.spec[1:]
         is_same = is_named_so and compared == spec
+        asked_at = self._clock()
         read = await self._fetched(room_id) if self._options.keep_rooms or not is_same else None
         room = read if isinstance(read, Room) else None
         if not is_named_so and (room is None or room.name is None or room.owner_ref is None):
-            return _another_room(item, room_id, _GONE if isinstance(read, NotFound) else _UNREADABLE)
+            left = self._creator.scanner.unproven_for(self._earlier_until, asked_at)
+            return unread_room(item, room_id, read, left)
         if taken_over:
             # An earlier run may have reported another room of this create.
             self._inherited.add(reference_of(item))
@@ -262,7 +266,7 @@ class CreateJob(Job):
             # Another body may ask for the same, such as one with "10" for 10.
             change = change_in_json(item.request.body, room.to_json().encode())
             if change is Change.IDENTITY:
-                return _another_room(item, room_id)
+                return another_room(item, room_id)
             if change is Change.NONE:
                 self._write(item, "created", room_id, identity=identity_hash(item), spec=TAKEN_OVER + spec)
         return self._made(item, room_id, room if self._options.keep_rooms else None, change is Change.CONTENT)
@@ -276,7 +280,7 @@ class CreateJob(Job):
         # An earlier run may have reported another room of this create.
         self._inherited.add(reference_of(item))
         if change is Change.IDENTITY:
-            return _another_room(item, listed.room_id)
+            return another_room(item, listed.room_id)
         return self._shown(item, listed, change is Change.CONTENT)
 
     def _shown(self, item: BulkItem, listed: ListedRoom, changed: bool) -> BulkOutcome:
@@ -417,7 +421,7 @@ class CreateJob(Job):
         return failed(item, "unknown", doubt.error())
 
     def _made(self, item: BulkItem, room_id: str, room: Room | None, changed: bool) -> BulkOutcome:
-        self._rooms.add(room_id, item.index, earlier=True)
+        self._rooms.add(room_id, item.index)
         return BulkOutcome(
             index=item.index,
             key=item.key,
@@ -448,7 +452,15 @@ class CreateJob(Job):
         if not self._options.audit or not (self._rooms or self._forms):
             return
         owns = self._check.owns
-        audit = Audit(self._creator, self._pipeline, self._report, self._rooms, owns, self._may_delete_surplus)
+        audit = Audit(
+            self._creator,
+            self._pipeline,
+            self._report,
+            self._rooms,
+            self._earlier_until,
+            owns,
+            self._may_delete_surplus,
+        )
         try:
             if self._options.audit == "settled":
                 await self._audit_settled(audit)
@@ -496,14 +508,3 @@ def _give_up(doubts: list[Doubt], error: Exception) -> None:
     for doubt in doubts:
         if doubt.create.step not in (*FINAL, Step.SEND):
             doubt.create, doubt.later = given_up(doubt.create), error
-
-
-def _another_room(item: BulkItem, room_id: str, advice: str = _EXISTS) -> BulkOutcome:
-    error = ValidationError(
-        f"Under the key {item.key!r}, room {room_id} was created with another name or owner_ref. {advice}",
-        field="key",
-        room_id=room_id,
-        may_have_executed=True,
-        reference=reference_of(item),
-    )
-    return attrs.evolve(failed(item, "failed", error), room_id=room_id)

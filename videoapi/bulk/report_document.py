@@ -100,7 +100,7 @@ def outcome_document(outcome: BulkOutcome) -> OutcomeDocument:
     return OutcomeDocument(
         index=outcome.index,
         status=outcome.status,
-        key=_encoded(outcome.key),
+        key=_key_document(outcome.key),
         reference=outcome.reference,
         room_id=outcome.room_id,
         changed=outcome.changed,
@@ -169,6 +169,14 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _key_document(key: Any) -> Any:
+    try:
+        return _encoded(key)
+    except Exception:
+        # Of a failed input: a tuple nested too deeply, or an object without a text.
+        return f"<{type(key).__name__}>"
+
+
 def _encoded(key: Any) -> Any:
     """Return a key as JSON can hold it, so that `7` and `"7"` stay two keys."""
     if key is None or type(key) is bool:
@@ -186,7 +194,10 @@ def _encoded(key: Any) -> Any:
             return {"bytes": key.hex()}
         case date() if type(key) in (date, datetime):
             return {type(key).__name__: key.isoformat()}
-        case int() | float() | Decimal() | UUID() if type(key).__name__ in _DECODERS:
+        case int() if type(key) is int:
+            # Python limits the digits of decimal numbers.
+            return {"int": hex(key)}
+        case float() | Decimal() | UUID() if type(key).__name__ in _DECODERS:
             return {type(key).__name__: str(key)}
         case _:
             return _plain(str(key))
@@ -197,7 +208,7 @@ _DECODERS: Final[Mapping[str, Any]] = {
     "bytes": bytes.fromhex,
     "date": date.fromisoformat,
     "datetime": datetime.fromisoformat,
-    "int": int,
+    "int": lambda text: int(text, 0),
     "float": float,
     "Decimal": Decimal,
     "UUID": UUID,

@@ -22,7 +22,7 @@ from videoapi.bulk.sending import BulkItem, Job, Plan, Sender, checked_concurren
 from videoapi.config import positive_seconds
 from videoapi.creation.patience import Patience
 from videoapi.errors import ConfigurationError, ConnectionFailed, CredentialsUnavailable, ValidationError, VideoAPIError
-from videoapi.pipeline.cancellation import CancellationWatch, UserCodeCancelled
+from videoapi.pipeline.cancellation import CancellationWatch, Iteration, UserCodeCancelled
 from videoapi.pipeline.pipeline import Pipeline
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ GIVE_UP_AFTER: Final = 120.0
 _WORKER_CANCELLED: Final = (
     "User code, such as a middleware or progress=, or the end of the event loop cancelled a task of the run. "
     "See the report."
+)
+_ITERATION_CANCELLED: Final = (
+    "The iteration was cancelled, which ended the run; the report has its outcomes. To continue after a timeout around "
+    "`anext`, use the run with `async with`."
 )
 
 
@@ -72,6 +76,7 @@ class BulkRun(Generic[S]):
         self._working: list[asyncio.Task[None]] = []
         self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = self._over = self._abandoned = False
+        self._entered = self._cancelled = False
         self.report = BulkReport()
         fence = None if job is None else job.fence
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -97,6 +102,7 @@ class BulkRun(Generic[S]):
 
     async def __aenter__(self) -> Self:
         self._start()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -107,8 +113,12 @@ class BulkRun(Generic[S]):
     def __aiter__(self) -> AsyncIterator[BulkOutcome]:
         """Yield the outcomes as they finish.
 
+        Within `async with`, cancelling the wait for an outcome, such as by a timeout around `anext`, does not end the
+        iteration.
+
         Raises:
-            ConfigurationError: At once, if the run is iterated over a second time, or is over.
+            ConfigurationError: At once, if the run is iterated over a second time, or is over; also if the iteration
+                was cancelled outside of `async with`, which ended the run.
             VideoAPIError: At the end, what stopped the run (`report.stopped`) before all inputs were read, or before
                 all outcomes were yielded. The others are in the report.
             Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
@@ -116,20 +126,33 @@ class BulkRun(Generic[S]):
         if self._iterated or self._left:
             raise ConfigurationError("The outcomes of a run can be iterated over once, by one consumer.")
         self._iterated = True
-        return self._outcomes()
+        return Iteration(self._outcomes(), self._resumed)
 
-    async def _outcomes(self) -> AsyncGenerator[BulkOutcome, None]:
-        self._start()
+    def _resumed(self) -> AsyncGenerator[BulkOutcome, None] | None:
+        if not self._cancelled:
+            return None
+        if not self._entered:
+            raise _with_report(ConfigurationError(_ITERATION_CANCELLED), self.report)
+        self._cancelled = False
+        return self._outcomes(resumed=True)
+
+    async def _outcomes(self, *, resumed: bool = False) -> AsyncGenerator[BulkOutcome, None]:
+        if not resumed:
+            self._start()
         try:
             while not (self._over and self._finished.empty()):
                 outcome = await self._finished.get()
                 if outcome is None:
                     break
                 yield outcome
+            await self.aclose()
         except asyncio.CancelledError as cancelled:
+            self._cancelled = True
             raise _with_report(cancelled, self.report) from None
         finally:
-            await self.aclose()
+            # After a cancellation, `async with` closes the run, unless the consumer continues.
+            if not (self._cancelled and self._entered):
+                await self.aclose()
         ended_early = not self.report.exhausted or self.report.has_rows
         error = self._inputs.error or (self.report.stopped if ended_early else None)
         if error is not None:

@@ -21,7 +21,7 @@ from videoapi.cli.job import FRESH, OPEN, UNUSED, beneath, ignored_by, is_same_f
 from videoapi.cli.job_rooms import numbered, outcomes_in
 from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.cli.table_rooms import Sent, TableRooms
-from videoapi.creation.journal import recorded
+from videoapi.creation.journal_file import recorded
 from videoapi.creation.references import JobReferences, with_location
 from videoapi.errors import ConfigurationError
 

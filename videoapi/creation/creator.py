@@ -277,9 +277,9 @@ class Creator:
             try:
                 named = await self._named(pipeline, control)
             except NotFound:
-                return (
-                    None,
-                    f"room {control}, which control= names, does not exist. Name a permanent one with control=.",
+                return None, (
+                    f"room {control}, which control= names, does not exist, or is too new to be read. Name a permanent "
+                    f"one with control=, or ask again in {self.scanner.settle:.3g} s."
                 )
             carried = reference_in(named.owner_ref, named.data)
             self._know(named, carried)

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 import attrs
 import msgspec
 
+from videoapi.creation.journal_file import age_of
 from videoapi.errors import ConfigurationError, text_of
 
 T = TypeVar("T")
@@ -181,6 +182,8 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._error: BaseException | None = None
+        self.age: float = 0.0
+        """For how many seconds nothing had been written to the file when it was opened."""
 
     async def open(self, origin: str, app_id: str) -> bool:
         """Open the file, and record its account.
@@ -495,7 +498,10 @@ class Journal:
             raise ConfigurationError(
                 f"journal= needs SQLite 3.24, and this Python has {sqlite3.sqlite_version}. Nothing was sent."
             )
-        self._path.touch(mode=0o600, exist_ok=True)
+        self.age = age_of(self._path)
+        if not self._path.exists():
+            # Not otherwise: it would look as if a create had just been recorded.
+            self._path.touch(mode=0o600)
         database = sqlite3.connect(self._path, isolation_level=None, timeout=_LOCKED)
         try:
             is_new = self._check(database)
@@ -526,26 +532,6 @@ class Journal:
                 "Nothing was sent."
             )
         return not tables
-
-
-def recorded(path: Path, job: str) -> Callable[[str], bool]:
-    """Return whether the room of a reference of a job was created, or may have been, by a journal; nothing is written.
-
-    Raises:
-        sqlite3.Error: If the file is missing, or cannot be read.
-    """
-    # Even a connection that only reads would create the log of a journal that has none.
-    has_log = path.with_name(f"{path.name}-wal").exists()
-    uri = f"{path.absolute().as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
-    with contextlib.closing(sqlite3.connect(uri, uri=True)) as database:
-        rows = database.execute("SELECT reference, status FROM creates WHERE job = ? ORDER BY id", (job,))
-        # A job may have a million references, and their hashes take a third of the memory.
-        sent: set[int] = set()
-        for reference, status in rows:
-            # Of rows with one reference, the last counts.
-            change = sent.add if status in (None, "created") else sent.discard
-            change(hash(reference))
-    return lambda reference: hash(reference) in sent
 
 
 def _json(value: Any) -> str:

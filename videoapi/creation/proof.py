@@ -26,6 +26,7 @@ from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import GET_ROOM, LIST_ROOMS, Request
 
 _AT_ONCE: Final = 16
+_TOO_NEW: Final = "may be too new to be read"
 
 
 @attrs.frozen
@@ -98,6 +99,15 @@ class Scanner:
         """
         return self._configured + 3 * min(self._lag, self._configured)
 
+    def unproven_for(self, created_by: float, asked_at: float) -> float:
+        """Return for how many seconds a 404 does not prove yet that a room is gone: reads of a new room may lag, too.
+
+        Args:
+            created_by: When the room existed, or its create had been sent.
+            asked_at: When the request that had this response was sent.
+        """
+        return max(0.0, created_by + self.settle - asked_at)
+
     async def look(
         self,
         pipeline: Pipeline,
@@ -167,7 +177,7 @@ class Scanner:
         """Return which of the rooms that the list lacks exists; forget those that were deleted or overwritten."""
         for start in range(0, len(unseen), _AT_ONCE):
             some = unseen[start : start + _AT_ONCE]
-            reasons = await asyncio.gather(*(self._exists(pipeline, room) for room in some))
+            reasons = await asyncio.gather(*(self._state(pipeline, room) for room in some))
             for room, reason in zip(some, reasons, strict=True):
                 if reason:
                     return f"the list does not show room {room.room_id}, which {reason}"
@@ -177,19 +187,26 @@ class Scanner:
         """Note the age of the oldest room that exists and that the list does not show yet.
 
         Returns:
-            Whether there is one, as far as was looked.
+            Whether there may be one, as far as was looked.
         """
+        lags = len(unseen) > _AT_ONCE
         for room in unseen[:_AT_ONCE]:
-            if await self._exists(pipeline, room):
+            state = await self._state(pipeline, room)
+            if state == _TOO_NEW:
+                lags = True
+            elif state:
                 self._lag = max(self._lag, began - room.made_at)
                 return True
-        return len(unseen) > _AT_ONCE
+        return lags
 
-    async def _exists(self, pipeline: Pipeline, room: KnownRoom) -> str:
+    async def _state(self, pipeline: Pipeline, room: KnownRoom) -> str:
         """Return what is known of a room that the list should show; empty if it is gone, or was overwritten."""
+        asked_at = asyncio.get_running_loop().time()
         try:
             found: Room = await pipeline.run(get_room(pipeline, room.room_id))
         except NotFound:
+            if self.unproven_for(room.made_at, asked_at):
+                return _TOO_NEW
             self._memory.forget_room(room.room_id)
             return ""
         except VideoAPIError as error:

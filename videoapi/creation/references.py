@@ -122,7 +122,10 @@ def key_bytes(key: object) -> bytes:
 def _typed(key: object) -> bytes:
     value: bytes
     if type(key) in _PLAIN_KEYS:
-        value = str(key).encode()
+        try:
+            value = str(key).encode()
+        except ValueError:
+            raise ValidationError("The key of an item of a job has too many digits.", field="key") from None
     elif type(key) is str:
         value = key.encode("utf-8", "surrogatepass")
     elif type(key) is bytes:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Generic, TypeVar
 
 from videoapi.errors import ConfigurationError
 from videoapi.transport.deadlines import cancellations
+
+T = TypeVar("T")
 
 
 class UserCodeCancelled(ConfigurationError):
@@ -25,3 +29,36 @@ class CancellationWatch:
     def is_cancelled(self) -> bool:
         """Return whether the task was cancelled."""
         return self._task is not None and self._task.cancelling() > self._before
+
+
+class Iteration(Generic[T]):
+    """An iteration over an async generator, which a cancellation does not end without an error.
+
+    A cancellation, such as by a timeout around `anext`, ends a generator: from then on, it seems to be at its end.
+
+    Args:
+        generator: The generator.
+        resumed: Called before each step. If the last generator was cancelled, returns another one, or raises; otherwise
+            returns None.
+    """
+
+    __slots__ = ("__weakref__", "_generator", "_resumed")
+
+    def __init__(
+        self, generator: AsyncGenerator[T, None], resumed: Callable[[], AsyncGenerator[T, None] | None]
+    ) -> None:
+        self._generator = generator
+        self._resumed = resumed
+
+    def __aiter__(self) -> Iteration[T]:
+        return self
+
+    def __anext__(self) -> Awaitable[T]:
+        # Not a coroutine of its own, which would slow down streams of records.
+        if (generator := self._resumed()) is not None:
+            self._generator = generator
+        return self._generator.__anext__()
+
+    async def aclose(self) -> None:
+        """Close the generator."""
+        await self._generator.aclose()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from operator import eq
@@ -145,8 +144,8 @@ class PeriodExport:
 
     async def _read(self, stream: RecordStream[Any], spool: Spool) -> None:
         window = None
-        async with stream, aclosing(stream._column_groups()) as groups:
-            async for group in groups:
+        async with stream:
+            async for group in stream._column_groups():
                 stream._move(group)
                 if group.batch.window is not window:
                     window = group.batch.window

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkProgress, BulkReport, key_of
-from videoapi.bulk.audit import rooms_gone
+from videoapi.bulk.audit import absent_rooms
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.outcome import Status
 from videoapi.client import VideoClient
@@ -244,10 +244,11 @@ class ShardedJob:
         positions = [index for index, _ in self._valid]
         unlisted = {positions[spec.index]: spec for spec in found.missing}
         acknowledged = [(index, self._room_ids[index]) for index in unlisted if index in self._room_ids]
-        gone, known = await rooms_gone(self._client._creator, self._client._pipeline, acknowledged)
+        gone, known = await absent_rooms(self._client._pipeline, acknowledged)
         if not known:
             report.audited = None
         for index, room_id in gone:
+            self._client._creator.memory.forget_room(room_id)
             spec = unlisted[index]
             outcome = BulkOutcome(
                 index=index, key=spec.key, reference=spec.reference, status="created", room_id=room_id

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from types import AsyncGeneratorType, SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 import attrs
 
@@ -20,6 +20,7 @@ from videoapi.models.codec import RecordDecoder
 from videoapi.models.column_records import ColumnDecoder
 from videoapi.models.rooms import Room
 from videoapi.models.unreadable import unreadable_fields
+from videoapi.pipeline.cancellation import Iteration
 from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import Request
 from videoapi.streaming.column_groups import GROUP, MAX_BATCH, ColumnGroup, column_groups
@@ -34,6 +35,9 @@ else:
     pyarrow = SimpleNamespace(RecordBatch=Any)
 
 R = TypeVar("R")
+_CANCELLED: Final = (
+    "The wait for a record was cancelled, which closed the stream. To continue, pass `stream.cursor` to the same query."
+)
 
 
 @attrs.frozen
@@ -59,6 +63,9 @@ class RecordStream(Generic[R]):
     slow consumer slows the service down. If a response is interrupted, the client reads the window again and still
     yields each record once, in whatever order the service sends them. If the records themselves have changed, it yields
     their window from the start; see `restarted_windows`.
+
+    If the wait for a record is cancelled, such as by a timeout around `anext`, the stream is closed, and iterating on
+    raises a `ConfigurationError`. To continue, pass `cursor` to the same query.
 
     To stop early, use `async with` or call `aclose()`, which close the connections immediately; after a bare `break`
     they are closed a few event loop iterations later.
@@ -95,7 +102,7 @@ class RecordStream(Generic[R]):
         # The restart of a window of which no record was yielded again so far.
         self._restart: Batch[R] | None = None
         self._discarded = 0
-        self._began = False
+        self._began = self._cancelled = False
         self._ended: asyncio.Event | None = None
         self._generator: weakref.ref[AsyncGeneratorType[Any, None]] | None = None
 
@@ -266,13 +273,19 @@ class RecordStream(Generic[R]):
     ) -> None:
         await self.aclose()
 
-    def _only_once(self, generator: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    def _only_once(self, generator: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
         if self._began:
             raise ConfigurationError("A stream is read once, and this one was. Ask again for a new one.")
         self._began = True
         # Keep only a weak reference, so that a bare `break` releases the generator and the event loop closes it.
         self._generator = weakref.ref(cast("AsyncGeneratorType[Any, None]", generator))
-        return generator
+        return Iteration(generator, self._resumed)
+
+    def _resumed(self) -> None:
+        if self._cancelled:
+            error = ConfigurationError(_CANCELLED)
+            error.cursor = self.cursor
+            raise error
 
     async def _records(self) -> AsyncGenerator[R, None]:
         async with aclosing(self._batches()) as batches:
@@ -356,16 +369,23 @@ class RecordStream(Generic[R]):
                 rows += group.rows.num_rows
                 if rows == size:
                     # A large batch would hold the event loop for seconds.
-                    whole = await asyncio.to_thread(joined, held, schema)
+                    whole = await self._in_thread(joined, held, schema)
                     held, rows = [], 0
                     self._move(group)
                     self._discarded, discarded = discarded, 0
                     yield whole
             if last is not None and (held or discarded):
-                rest = await asyncio.to_thread(joined, held, schema)
+                rest = await self._in_thread(joined, held, schema)
                 self._batch, self._nth = last.batch, last.nth
                 self._discarded = discarded
                 yield rest
+
+    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return await asyncio.to_thread(function, *args)
+        except asyncio.CancelledError:
+            self._cancelled = True
+            raise
 
     async def _groups(self, most: Callable[[], int] = lambda: GROUP) -> AsyncGenerator[ColumnGroup[R], None]:
         """Yield groups of columns; `cursor` follows only if each is passed to `_move`."""
@@ -376,7 +396,7 @@ class RecordStream(Generic[R]):
                 async for group in groups:
                     yield group
 
-    def _column_groups(self) -> AsyncGenerator[ColumnGroup[R], None]:
+    def _column_groups(self) -> AsyncIterator[ColumnGroup[R]]:
         """Iterate as `arrow` does, but over small groups of one window each; pass each to `_move`."""
         self._count_unreadable()
         return self._only_once(self._groups())
@@ -421,6 +441,7 @@ class RecordStream(Generic[R]):
             error.cursor, ended_by = self.cursor, error
             raise
         except BaseException as error:
+            self._cancelled = isinstance(error, asyncio.CancelledError)
             ended_by = error
             raise
         finally:
