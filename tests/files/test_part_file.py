@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.small_disk import small_disk
 
 from videoapi.files import FileTaken, PartFile, lock
 from videoapi.files import locks as locks_module
@@ -113,6 +114,19 @@ def test_temporary_part_survives_a_process_that_takes_it_for_abandoned(
     file.finish()
     file.close()
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("is_temporary", [False, True])
+def test_error_names_the_path_of_the_file(tmp_path: Path, is_temporary: bool) -> None:
+    with small_disk(tmp_path / "disk", "1m,nr_inodes=1"):
+        file = PartFile(tmp_path / "disk", "out", overwrite=False, is_temporary=is_temporary)
+        with pytest.raises(OSError, match="No space left") as caught:
+            file.open()
+        assert caught.value.filename == f"{tmp_path}/disk/out{'' if is_temporary else '.part'}"
+        with pytest.raises(OSError, match="No space left") as caught:
+            file.write_beside(".state", b"{}")
+        assert caught.value.filename == f"{tmp_path}/disk/out.state"
+        file.close()
 
 
 def test_second_writer_is_refused_while_the_first_has_the_part(tmp_path: Path) -> None:

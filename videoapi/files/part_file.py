@@ -34,7 +34,7 @@ TakenReason = Literal["exists", "busy", "directory", "link"]
 
 @contextlib.contextmanager
 def naming(path: Path) -> Generator[None, None, None]:
-    """Give an error of the system the path that it lacks, because it is of a descriptor.
+    """Give an error of the system the path that it lacks, because it is of a descriptor, or of a name in a folder.
 
     Close the file within the block: a buffered file that could not be written raises the error again when it is closed.
     """
@@ -42,7 +42,8 @@ def naming(path: Path) -> Generator[None, None, None]:
         yield
     except OSError as error:
         # Without a number, it is not of the system: a timeout is an OSError, too.
-        if error.errno is not None and error.filename is None:
+        name = error.filename
+        if error.errno is not None and not (isinstance(name, str) and os.path.dirname(name)):
             error.filename = str(path)
         raise
 
@@ -118,7 +119,8 @@ class PartFile:
         if self._was_finished(self._stat(self._part)):
             self._unlink(self._part)
         self._must_be_free()
-        self._file = self._locked_part()
+        with naming(self._named):
+            self._file = self._locked_part()
         self.size = os.fstat(self._file).st_size
         # Again: another process may have finished in between.
         self._must_be_free()
@@ -175,17 +177,18 @@ class PartFile:
             OSError: If it cannot be written; the old content stays.
         """
         new = f"{self.name}{tail}.new"
-        self._unlink(new)
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
-        try:
-            with naming(self._directory / (self.name + tail)), open(file, "wb") as held:
-                held.write(data)
-                held.flush()
-                os.fsync(file)
-            self._replace(new, self.name + tail)
-        except BaseException:
+        with naming(self._directory / (self.name + tail)):
             self._unlink(new)
-            raise
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
+            try:
+                with open(file, "wb") as held:
+                    held.write(data)
+                    held.flush()
+                    os.fsync(file)
+                self._replace(new, self.name + tail)
+            except BaseException:
+                self._unlink(new)
+                raise
 
     def remove_beside(self, tail: str) -> None:
         """Remove the file `<name><tail>`, if it exists."""
@@ -216,10 +219,11 @@ class PartFile:
             # Another process may have begun a new one, and its bytes must not get the final name.
             raise OSError(errno.ENOENT, "it was removed while it was written", str(self._named))
         source = self._part if tail == PART else self.name + tail
-        if self._overwrite:
-            self._replace(source, self.name)
-        else:
-            self._link(source)
+        with naming(self.path):
+            if self._overwrite:
+                self._replace(source, self.name)
+            else:
+                self._link(source)
         if tail != PART and self.is_there:
             self._unlink(self._part)
         with naming(self._directory):
@@ -230,9 +234,8 @@ class PartFile:
         """Remove what a killed `finish` has left of a complete file, for which `open` raised `FileTaken`.
 
         Args:
-            sha256: The digest of the complete part. A part with another digest stays, as does one that is being written.
-            tail: How the name of the file ends that `finish` gave the final name. Only a link to the final file is
-                removed.
+            sha256: The digest of the complete part. A part with another digest stays, and so does a locked one.
+            tail: As for `finish`. The file is removed only if it is a link to the final one.
         """
         final, other = self._stat(self.name), self._stat(self.name + tail)
         if final is not None and other is not None and os.path.samestat(final, other):
