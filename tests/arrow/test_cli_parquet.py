@@ -7,6 +7,9 @@ import errno
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,6 +22,7 @@ from pyarrow import parquet
 from videoapi.arrow import spool
 from videoapi.cli import export_file
 from videoapi.cli.export_file import ExportFile
+from videoapi.files import lock
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -114,6 +118,55 @@ def test_kill_while_the_part_is_converted_costs_nothing(
     export(cli, "out.parquet", "--quiet")
     assert (folder / "out.parquet").read_bytes() == (folder / "whole.parquet").read_bytes()
     assert sorted(path.name for path in folder.glob("out*")) == ["out.parquet", "out.parquet.state"]
+
+
+def killed_export(folder: Path, *more: str, at: str) -> None:
+    """Run an export that is killed once it has called a function of `os` with the final name."""
+    program = f"""
+import os, signal
+real = os.{at}
+def killed(*words, **options):
+    real(*words, **options)
+    if "out.parquet" in words:
+        os.kill(os.getpid(), signal.SIGKILL)
+os.{at} = killed
+from videoapi.cli import main
+main()
+"""
+    command = [sys.executable, "-c", program, "cdr", "export", f"{FIRST}", f"{LAST}", "out.parquet", *more]
+    killed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+@pytest.mark.parametrize(("more", "at"), [((), "link"), (("--overwrite",), "replace")])
+def test_export_killed_after_it_got_its_name_is_tidied_up_when_repeated(
+    cli: Cli, sandbox: Sandbox, folder: Path, more: tuple[str, ...], at: str
+) -> None:
+    killed_export(folder, *more, at=at)
+    whole = (folder / "out.parquet").read_bytes()
+    assert (folder / "out.parquet.part").exists()
+    assert "It stays as it is" in export(cli, "out.parquet").stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["out.parquet", "out.parquet.state"]
+    assert (folder / "out.parquet").read_bytes() == whole
+
+
+@pytest.mark.parametrize("what", ["other part", "part that is being written", "link"])
+def test_files_that_a_killed_export_has_not_left_stay(cli: Cli, sandbox: Sandbox, folder: Path, what: str) -> None:
+    killed_export(folder, at="link")
+    part, converted = folder / "out.parquet.part", folder / "out.parquet.converted"
+    converted.unlink()
+    kept = part
+    with part.open("ab") as file:
+        if what == "link":
+            kept = converted
+            kept.symlink_to("out.parquet")
+        elif what == "other part":
+            file.write(b"and more")
+            file.flush()
+        else:
+            assert lock(file.fileno())
+        export(cli, "out.parquet")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["out.parquet", "out.parquet.state", kept.name])
 
 
 def test_converted_file_that_is_of_no_export_stays(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

@@ -137,6 +137,17 @@ def test_name_in_use_by_something_else_is_a_failure(
     assert "name=" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("archive_id", "conf_num", "said"),
+    [("a", "c1", "recording of c1: "), ("a", None, "recording of a: "), (None, None, "recording: ")],
+)
+def test_file_that_failed_is_named_by_its_session_or_archive(
+    cli: Cli, sandbox: Sandbox, folder: Path, origin: str, archive_id: str | None, conf_num: str | None, said: str
+) -> None:
+    serve(sandbox, archive(archive_id, f"{origin}/refused/x.mkv", conf_num=conf_num))
+    assert said in cli(*DOWNLOAD).stderr
+
+
 def test_file_that_is_refused_does_not_stop_the_others(cli: Cli, sandbox: Sandbox, folder: Path, origin: str) -> None:
     serve(sandbox, archive("a", f"{origin}/refused.mkv"), archive("b", *(f"{origin}/{n}.mkv" for n in range(30))))
     result = cli(*DOWNLOAD)

@@ -76,6 +76,7 @@ def test_rooms_that_are_missing_are_named(folder: Path, capsys: pytest.CaptureFi
         (6, "6 were created earlier, 2 no longer exist, in"),
         # With --audit settled, rooms of this run can be missing, too.
         (4, "2 created, 4 were created earlier, 2 no longer exist, in"),
+        (1, "5 created, 1 was created earlier, 2 no longer exist, in"),
     ],
 )
 def test_earlier_rooms_that_no_longer_exist_are_counted(

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import Result
 
+from videoapi.cli.listing import tell_unshown
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -33,6 +35,13 @@ def create(cli: Cli, *options: object) -> dict[str, Any]:
 
 def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(("weeks", "said"), [(1, "1 week is listed twice."), (2, "2 weeks are listed twice.")])
+def test_weeks_that_are_listed_twice_are_counted(capsys: pytest.CaptureFixture[str], weeks: int, said: str) -> None:
+    stream: Any = SimpleNamespace(rejected_count=0, restarted_windows=("week",) * weeks)
+    assert tell_unshown(stream)
+    assert f"so {said}" in capsys.readouterr().err
 
 
 def test_created_room_has_what_its_options_say(cli: Cli, sandbox: Sandbox, folder: Path) -> None:

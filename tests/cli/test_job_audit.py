@@ -180,7 +180,7 @@ def test_rooms_under_other_keys_of_the_same_job_are_shown(cli: Cli, sandbox: San
     ]
     assert "Complete" not in result.stdout
     assert result.stdout.splitlines()[-1].startswith(
-        "Each line has exactly one room of this job under its key, but 1 of them have the name and start of rooms that "
+        "Each line has exactly one room of this job under its key, but 1 of them has the name and start of rooms that "
         "are under another key of this job."
     )
 

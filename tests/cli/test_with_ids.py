@@ -203,15 +203,32 @@ def test_copy_does_not_replace_a_file_that_the_run_has_renamed(cli: Cli, sandbox
     assert len(sandbox.ledger.rooms) == 1
 
 
-def test_copy_that_cannot_be_written_does_not_hide_how_the_run_ended(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+def test_copy_that_cannot_be_written_does_not_hide_how_the_run_ended(
+    cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "rooms.csv").write_text("name\nA\nB\n")
-    (folder / "ids.csv.part").mkdir()
+    written = OutcomeFile.enter
+
+    def enter(file: OutcomeFile, *outcome: Any) -> None:
+        written(file, *outcome)
+        (folder / "ids.csv").mkdir(exist_ok=True)
+
+    monkeypatch.setattr(OutcomeFile, "enter", enter)
     result = cli(*CREATE)
     assert result.exit_code == 1, result.output
-    assert "ids.csv was not written: ids.csv.part is in use. Give --with-ids another name." in result.stderr
+    assert "ids.csv was not written: ids.csv is in use. Give --with-ids another name." in result.stderr
+    (folder / "ids.csv").rmdir()
     (folder / "rooms.csv").write_text("name\nA\nB\nC\nD\n")
     sandbox.fault("rooms.create", "suspended", after=1)
     assert cli(*CREATE, "--concurrency", 1).exit_code == 4
+
+
+def test_copy_overwrites_no_part_of_another_file(cli: Cli, sandbox: Sandbox, folder: Path) -> None:
+    (folder / "rooms.csv").write_text("name\nA\n")
+    (folder / "ids.csv.part").write_bytes(b"half of a download")
+    assert cli(*CREATE).exit_code == 0
+    assert (folder / "ids.csv").exists()
+    assert (folder / "ids.csv.part").read_bytes() == b"half of a download"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.small_disk import small_disk
 
 from videoapi.files import FileTaken, PartFile, lock
 from videoapi.files import locks as locks_module
@@ -55,6 +56,77 @@ def test_part_is_continued_and_truncated(tmp_path: Path) -> None:
 def test_empty_part_is_removed(tmp_path: Path) -> None:
     opened(tmp_path).close()
     assert names(tmp_path) == []
+
+
+def temporary(folder: Path, *, overwrite: bool = False) -> PartFile:
+    file = PartFile(folder, "out", overwrite=overwrite, is_temporary=True)
+    file.open()
+    return file
+
+
+def test_temporary_part_is_hidden_and_leaves_the_part_of_another_file(tmp_path: Path) -> None:
+    (tmp_path / "out.part").write_bytes(b"mine")
+    file = temporary(tmp_path)
+    file.write(b"whole")
+    (hidden,) = [name for name in names(tmp_path) if name != "out.part"]
+    assert hidden.startswith(".out.")
+    file.finish()
+    file.close()
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"out": b"whole", "out.part": b"mine"}
+
+
+def test_temporary_parts_of_one_file_are_independent(tmp_path: Path) -> None:
+    files = [temporary(tmp_path, overwrite=True) for _ in range(2)]
+    for number, file in enumerate(files):
+        file.write(b"%d" % number)
+    for file in reversed(files):
+        file.finish()
+        file.close()
+    assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == {"out": b"0"}
+
+
+def test_abandoned_temporary_parts_of_the_same_file_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".out.0123456789abcdef.tmp").write_bytes(b"abandoned")
+    (tmp_path / ".out.0123456789abcdee.tmp").symlink_to(".out.tmp")
+    kept = [".out.0123456789abcdee.tmp", ".out.tmp", ".outer.0123456789abcdef.tmp", "out.0123456789abcdef.tmp"]
+    for name in kept[1:]:
+        (tmp_path / name).write_bytes(b"mine")
+    temporary(tmp_path).close()
+    assert names(tmp_path) == sorted(kept)
+
+
+def test_temporary_part_survives_a_process_that_takes_it_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def lock_late(file: int) -> bool:
+        tried.append(file)
+        if len(tried) == 1:
+            # The other process has the lock, and removes the file.
+            (path,) = tmp_path.iterdir()
+            path.unlink()
+        return len(tried) > 1 and lock(file)
+
+    monkeypatch.setattr("videoapi.files.part_file.lock", lock_late)
+    file = temporary(tmp_path)
+    file.write(b"whole")
+    file.finish()
+    file.close()
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("is_temporary", [False, True])
+def test_error_names_the_path_of_the_file(tmp_path: Path, is_temporary: bool) -> None:
+    with small_disk(tmp_path / "disk", "1m,nr_inodes=1"):
+        file = PartFile(tmp_path / "disk", "out", overwrite=False, is_temporary=is_temporary)
+        with pytest.raises(OSError, match="No space left") as caught:
+            file.open()
+        assert caught.value.filename == f"{tmp_path}/disk/out{'' if is_temporary else '.part'}"
+        with pytest.raises(OSError, match="No space left") as caught:
+            file.write_beside(".state", b"{}")
+        assert caught.value.filename == f"{tmp_path}/disk/out.state"
+        file.close()
 
 
 def test_second_writer_is_refused_while_the_first_has_the_part(tmp_path: Path) -> None:

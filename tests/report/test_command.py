@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -151,15 +152,45 @@ def test_records_that_cannot_be_read_are_counted(cli: Cli, folder: Path) -> None
     assert json.loads(cli("report", "some.jsonl.gz", "--json").stdout)["odd"]["unreadable"] == 2 + 8
 
 
-def test_part_of_another_file_is_not_overwritten_by_a_page(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_page_overwrites_no_part_of_another_file_and_is_not_blocked_by_it(
+    january: Path, cli: Cli, folder: Path, more: tuple[str, ...]
+) -> None:
     part = folder / "page.html.part"
     part.write_bytes(b"half of a download")
-    for options in ((), ("--overwrite",)):
-        refused = cli("report", "2026-01", "page.html", *options)
-        assert refused.exit_code == 2
-        assert "page.html.part would be overwritten" in refused.stderr
-    assert [path.name for path in folder.iterdir()] == [part.name]
+    assert cli("report", january, "page.html", *more).exit_code == 6
+    assert sorted(path.name for path in folder.iterdir()) == ["page.html", part.name]
     assert part.read_bytes() == b"half of a download"
+
+
+def killed_report(folder: Path, *words: object, at: str) -> None:
+    """Run a report that is killed when it calls a function of `os`."""
+    program = (
+        f"import os, signal; os.{at} = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL); "
+        "from videoapi.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "report", *map(str, words)]
+    killed = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_report_that_was_killed_while_it_wrote_the_page_can_be_repeated(
+    january: Path, cli: Cli, folder: Path, more: tuple[str, ...]
+) -> None:
+    killed_report(folder, january, "page.html", *more, at="fsync")
+    assert not (folder / "page.html").exists()
+    assert cli("report", january, "page.html", *more).exit_code == 6
+    assert [path.name for path in folder.iterdir()] == ["page.html"]
+
+
+def test_second_name_of_the_page_of_a_killed_report_is_removed(january: Path, cli: Cli, folder: Path) -> None:
+    killed_report(folder, january, "page.html", at="unlink")
+    assert len(list(folder.iterdir())) == 2
+    page = (folder / "page.html").rename(folder / "moved.html").read_bytes()
+    assert cli("report", january, "page.html").exit_code == 6
+    assert sorted(path.name for path in folder.iterdir()) == ["moved.html", "page.html"]
+    assert (folder / "moved.html").read_bytes() == page
 
 
 def test_negative_count_in_a_list_hides_no_unreadable_record(sandbox: Sandbox, cli: Cli, folder: Path) -> None:
@@ -496,7 +527,7 @@ def test_full_disk_is_named_with_its_file(
     monkeypatch.setattr(os, "pwrite", full)
     failed = cli("report", january, "page.html")
     assert failed.exit_code == 1
-    assert "No space left on device: page.html.part" in failed.stderr
+    assert "No space left on device: page.html\n" in failed.stderr
     assert list(folder.iterdir()) == []
 
 
@@ -507,7 +538,7 @@ def test_page_that_a_full_disk_cuts_does_not_block_the_same_command(
     with small_disk(folder / "disk", "100k") as grow:
         failed = cli("report", january, "disk/page.html", *more)
         assert failed.exit_code == 1
-        assert failed.stderr.splitlines()[-1] == "No space left on device: disk/page.html.part"
+        assert failed.stderr.splitlines()[-1] == "No space left on device: disk/page.html"
         assert list((folder / "disk").iterdir()) == []
         grow()
         assert cli("report", january, "disk/page.html", *more).exit_code == 6

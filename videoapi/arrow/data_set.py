@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import stat
 import tempfile
 import time
@@ -30,6 +29,7 @@ from videoapi.arrow.parquet import ParquetFile, parquet_batches
 from videoapi.arrow.periods import Period, moment
 from videoapi.errors import ConfigurationError
 from videoapi.files import lock, naming, release
+from videoapi.files.temporary import is_same, remove_abandoned, temporary_name, temporary_names
 
 MANIFEST: Final = "_manifest.json"
 _NOTES: Final = "_notes"
@@ -39,7 +39,7 @@ _LOCK: Final = ".lock"
 _LOCK_WAIT: Final = 60.0
 _TURN: Final = ".turn.lock"
 _TURN_WAIT: Final = 600.0
-_OURS: Final = re.compile(r"\.[0-9A-Za-z_-]{1,80}\.(?:parquet|json|rejected\.jsonl)\.[0-9a-f]{16}\.tmp")
+_OURS: Final = temporary_names(r"[0-9A-Za-z_-]{1,80}\.(?:parquet|json|rejected\.jsonl)")
 _PERIOD: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:_([0-9]{4}-[0-9]{2}-[0-9]{2}))?")
 _FIELDS: Final = {"file": str, "first": str, "last": str, "rows": int, "sha256": str}
 
@@ -115,9 +115,7 @@ class DataSet:
         with self._locked():
             self._check_source(self._source)
         for folder in (self.folder, self._notes):
-            for path in folder.iterdir():
-                if _OURS.fullmatch(path.name):
-                    _remove_abandoned(path)
+            remove_abandoned(folder, _OURS)
 
     def done(self, target: DataFile) -> Note | None:
         """Return the note of a file that is complete, unchanged, and not open for late rows; None otherwise."""
@@ -473,40 +471,18 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _temporary(path: Path) -> Generator[tuple[BufferedRandom, Path], None, None]:
     """Yield a locked file with a name of its own, next to a path; remove it at the end unless it was renamed."""
     while True:
-        temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(8)}.tmp")
+        temporary = path.with_name(temporary_name(path.name))
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
         with naming(path), open(os.open(temporary, flags, 0o600), "w+b") as file:
             # Another process may take it for abandoned before it is locked.
-            if not lock(file.fileno()) or not _is_same(temporary, file.fileno()):
+            if not lock(file.fileno()) or not is_same(temporary, file.fileno()):
                 continue
             try:
                 yield file, temporary
             finally:
-                if _is_same(temporary, file.fileno()):
+                if is_same(temporary, file.fileno()):
                     temporary.unlink(missing_ok=True)
         return
-
-
-def _is_same(path: Path, file: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(file))
-    except FileNotFoundError:
-        return False
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove a temporary file unless a process is writing it."""
-    try:
-        file = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
-    except OSError:
-        return
-    try:
-        found = os.fstat(file)
-        is_own = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1
-        if is_own and lock(file) and _is_same(path, file):
-            path.unlink(missing_ok=True)
-    finally:
-        os.close(file)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from videoapi.cli.inputs import InputFile
 from videoapi.cli.outcomes import MOST_SHOWN
 from videoapi.cli.room_lines import in_columns
 from videoapi.cli.spreadsheet import UnreadableRest
-from videoapi.cli.terminal import clean, print_json, print_line, print_status
+from videoapi.cli.terminal import clean, counted, print_json, print_line, print_status
 from videoapi.creation.create_request import check_start_of, create_request, new_reference
 from videoapi.errors import ValidationError
 from videoapi.models.rooms import RoomSpec
@@ -39,8 +39,8 @@ class NextJob:
     def __str__(self) -> str:
         if self.began is not None:
             return f"continue the job of {self.began}"
-        again = f", and create {self.rooms_again:,} rooms of the earlier job again" if self.rooms_again else ""
-        return f"begin a new job{again}"
+        rooms = counted(self.rooms_again, "room", "rooms")
+        return f"begin a new job{f', and create {rooms} of the earlier job again' if self.rooms_again else ''}"
 
 
 def check(
@@ -105,7 +105,7 @@ def check(
         others = [f"{column} (the key)" if column == given.keys else column for column in given.not_sent]
         left_out = f" Not sent: {', '.join(others)}." if others else ""
         print_status(clean(f"Columns sent: {', '.join(given.sent)}.{left_out}"), quiet=quiet)
-    many = "1 line" if total == 1 else f"{total:,} lines"
+    many = counted(total, "line", "lines")
     # Only rooms have keys that matter.
     keys = "" if effect else f" Keys: {given.keys}."
     print_status(f"{many}, {len(problems):,} invalid{rest}.{keys} Nothing was sent.", quiet=quiet)

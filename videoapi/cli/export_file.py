@@ -443,6 +443,8 @@ class ExportFile:
             )
         if self._asked is not None and self._asked not in _cursors(found):
             raise self._no_tail()
+        if self._convert is not None:
+            self._part.remove_left_over(found.sha256, _CONVERTED)
         self.state = found
         self.exists = True
 

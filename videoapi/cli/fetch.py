@@ -204,7 +204,8 @@ class DownloadQueue:
     def _failed(self, file: ArchiveFile, error: VideoAPIError) -> None:
         self.counts["failed"] += 1
         if self.counts["failed"] <= MOST_SHOWN:
-            print_status(f"{file.kind} of {file.conf_num}: {for_people(error)}")
+            session = file.conf_num or file.archive_id
+            print_status(f"{file.kind}{f' of {session}' if session else ''}: {for_people(error)}")
 
     def tell(self, as_json: bool, quiet: bool, seconds: float, *, complete: bool) -> None:
         """Print a summary of the downloads; `complete` says whether every file was tried."""

@@ -87,14 +87,13 @@ class IdColumn:
             for row in outcomes
             if row["room_id"] and row["room_id"] not in gone
         }
-        part = PartFile(self.path.parent, self.path.name, overwrite=True)
+        part = PartFile(self.path.parent, self.path.name, overwrite=True, is_temporary=True)
         with_id = total = -1
         try:
             delimiter = delimiter_of(self.source)
+            part.open()
             if not self._is_free():
                 raise ConfigurationError("there is another file of this name. Give --with-ids another one.")
-            part.open()
-            part.truncate(0)
             # Readers such as DuckDB refuse a table whose rows differ in width. A line that has more cells than the
             # header widens it: no cell is lost.
             width = max(map(len, self._rows({})), default=0)

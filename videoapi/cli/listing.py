@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from videoapi.cli import exit_codes
 from videoapi.cli.redaction import shown_fields
 from videoapi.cli.tables import TableWriter
-from videoapi.cli.terminal import print_json_line, print_status
+from videoapi.cli.terminal import counted, print_json_line, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.base import Model
 from videoapi.streaming import RecordStream
@@ -66,7 +66,7 @@ def tell_unshown(stream: RecordStream[Any]) -> bool:
         print_status(f"Records that could not be read and were left out: {rejected:,}.")
     if restarted:
         print_status(
-            f"Records changed while they were read, so {restarted:,} weeks are listed twice. "
+            f"Records changed while they were read, so {counted(restarted, 'week is', 'weeks are')} listed twice. "
             "In an export to a file, each record appears once."
         )
     return bool(rejected or restarted)

@@ -425,22 +425,15 @@ def _page_file(options: ReportOptions, period: ReportPeriod | None) -> Generator
     path = Path(options.out or f"{_name(options, period)}.html")
     if not path.parent.is_dir():
         raise click.UsageError(f"no such folder: {path.parent}")
-    page = PartFile(path.parent, path.name, overwrite=options.overwrite)
+    page = PartFile(path.parent, path.name, overwrite=options.overwrite, is_temporary=True)
     try:
         try:
             page.open()
         except FileTaken as taken:
             raise _taken(taken) from None
-        if page.size:
-            # A browser's unfinished download has such a name, too.
-            raise click.UsageError(f"{page.part} would be overwritten. Move it away, or give another OUT.")
-        try:
-            yield page
-        except BaseException:
-            # The same command would refuse to overwrite it.
-            page.discard()
-            raise
+        yield page
     finally:
+        page.discard()
         page.close()
 
 
@@ -454,7 +447,6 @@ def _finish(page: PartFile) -> None:
 def _taken(taken: FileTaken) -> click.UsageError:
     advice = {
         "exists": "exists. To replace it, give --overwrite; or give another OUT.",
-        "busy": "is being written by another process. Wait until it ends, or give another OUT.",
         "directory": "is a directory. Give another OUT.",
         "link": "is a link, or not a file of yours. Move it away, or give another OUT.",
     }

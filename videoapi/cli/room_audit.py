@@ -214,7 +214,7 @@ def _document(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom]) -> di
 
 
 def _show(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom], job_id: str) -> None:
-    from videoapi.cli.terminal import print_result, visible
+    from videoapi.cli.terminal import counted, print_result, visible
 
     proven = result.audited is not None
     numbers = lines.numbers_of(job_id, result.duplicates.keys() | result.namesakes.keys())
@@ -259,8 +259,9 @@ def _show(result: JobAudit, lines: _Lines, surplus: Sequence[JobRoom], job_id: s
         if result.namesakes:
             where = " or ".join(what for what, rooms in namesakes.items() if rooms)
             print_result(
-                f"E{exact} under its key, but {len(result.namesakes):,} of them have the name and start of rooms that "
-                f"are {where}. If the table was created twice, delete the surplus rooms.{differences}"
+                f"E{exact} under its key, but {counted(len(result.namesakes), 'of them has', 'of them have')} the name "
+                f"and start of rooms that are {where}. If the table was created twice, delete the surplus "
+                f"rooms.{differences}"
             )
         else:
             is_all = lines.are_valid and not differences

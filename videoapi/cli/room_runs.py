@@ -399,13 +399,14 @@ def delete_many(
     from videoapi.cli.job import refuse_job
     from videoapi.cli.running import run
     from videoapi.cli.summary import BulkOptions
+    from videoapi.cli.terminal import counted
 
     ids = readable(room_ids, file)
     if dry_run:
         sys.exit(check(ids, validate=True, as_json=as_json, quiet=quiet, effect="Rooms to delete"))
     out = output_of(file, out)
     refuse_job(out)
-    confirm(f"Delete the {ids.total:,} rooms listed in {file}?", yes=yes)
+    confirm(f"Delete the {counted(ids.total, 'room', 'rooms')} listed in {file}?", yes=yes)
     output = BulkOptions(out=out, as_json=as_json, quiet=quiet, again=typed_command())
     run(_delete(access, ids, output, rate, limits), interrupted="")
 

@@ -15,7 +15,7 @@ from videoapi.cli.id_column import IdColumn
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.job_rooms import JobRoom, earlier_outcomes, rooms_without_line
 from videoapi.cli.outcomes import MOST_SHOWN, OutcomeFile
-from videoapi.cli.terminal import clean, for_people, print_command, print_json, print_status
+from videoapi.cli.terminal import clean, counted, for_people, print_command, print_json, print_status
 from videoapi.creation.references import is_in_data, prefix_of
 from videoapi.errors import ConfigurationError
 from videoapi.models.rooms import RoomSpec
@@ -136,12 +136,13 @@ class Summary:
             # Not "created": they do not exist.
             now = file.counts["created"] - self._earlier
             first = f"{now:,} created, " if now else ""
-            lost = f"{first}{self._earlier:,} were created earlier, {len(report.missing):,} no longer exist"
+            earlier = counted(self._earlier, "was created earlier", "were created earlier")
+            lost = f"{first}{earlier}, {counted(len(report.missing), 'no longer exists', 'no longer exist')}"
             done = done.replace(f"{file.counts['created']:,} created", lost)
         elif self._earlier:
             done = done.replace(" created", f" created ({self._earlier:,} of them earlier)")
         done = done.replace(" not found", " not found (deleted earlier, or never existed)")
-        never_read = f"{unread:,} lines never read" if unread else ""
+        never_read = counted(unread, "line never read", "lines never read") if unread else ""
         done = ", ".join(filter(None, (done, never_read))) or "nothing to do"
         there = "No outcome could be written" if file.there is None else f"Outcomes: {file.there}"
         if file.there is not None and file.unwritten:

@@ -387,7 +387,8 @@ class Creator:
             forms = set().union(*(doubt.forms for doubt in waiting))
             sent_at = max(doubt.create.doubtful_since or 0.0 for doubt in waiting)
             await check.ensure(forms, patience)
-            await self.wait_for_proof(pipeline, sent_at, forms, patience, f"{len(waiting):,} creates in doubt")
+            doubtful = "1 create" if len(waiting) == 1 else f"{len(waiting):,} creates"
+            await self.wait_for_proof(pipeline, sent_at, forms, patience, f"{doubtful} in doubt")
             scan = await self._scan_for(pipeline, waiting, resend, patience)
             if scan.contradiction or scan.error is not None or check.failure is not None:
                 break

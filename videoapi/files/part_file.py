@@ -1,4 +1,4 @@
-"""A file that appears whole: written as `.part`, locked, synced to disk, and then renamed. Blocking.
+"""A file that appears whole: written under another name, locked, synced to disk, and then renamed. Blocking.
 
 Files are opened relative to one directory descriptor, never through a link, and with mode 0600.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import stat
 from collections.abc import Generator, Iterator
 from io import BufferedRandom
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from videoapi.files.locks import lock, release
+from videoapi.files.temporary import remove_abandoned, temporary_name, temporary_names
 
 # Windows lacks these.
 _NO_LINKS: Final[int] = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK"))
@@ -31,7 +34,7 @@ TakenReason = Literal["exists", "busy", "directory", "link"]
 
 @contextlib.contextmanager
 def naming(path: Path) -> Generator[None, None, None]:
-    """Give an error of the system the path that it lacks, because it is of a descriptor.
+    """Give an error of the system the path that it lacks, because it is of a descriptor, or of a name in a folder.
 
     Close the file within the block: a buffered file that could not be written raises the error again when it is closed.
     """
@@ -39,7 +42,8 @@ def naming(path: Path) -> Generator[None, None, None]:
         yield
     except OSError as error:
         # Without a number, it is not of the system: a timeout is an OSError, too.
-        if error.errno is not None and error.filename is None:
+        name = error.filename
+        if error.errno is not None and not (isinstance(name, str) and os.path.dirname(name)):
             error.filename = str(path)
         raise
 
@@ -70,11 +74,15 @@ class PartFile:
         directory: An existing directory.
         name: The final name in it.
         overwrite: Whether an existing file of that name may be replaced.
+        is_temporary: Whether no later process continues the part. It then has a hidden name that no other file has,
+            and `open` removes the parts of killed processes.
     """
 
-    def __init__(self, directory: Path, name: str, *, overwrite: bool) -> None:
+    def __init__(self, directory: Path, name: str, *, overwrite: bool, is_temporary: bool = False) -> None:
         self._directory = directory
         self._overwrite = overwrite
+        self._is_temporary = is_temporary
+        self._part = temporary_name(name) if is_temporary else name + PART
         self._folder = -1
         self._file = -1
         self._owner = os.getpid()
@@ -106,10 +114,13 @@ class PartFile:
         """
         self._owner = os.getpid()
         self._folder = os.open(self._directory, os.O_RDONLY | _DIRECTORY)
+        if self._is_temporary:
+            remove_abandoned(self._directory, temporary_names(re.escape(self.name.lstrip("."))))
         if self._was_finished(self._stat(self._part)):
             self._unlink(self._part)
         self._must_be_free()
-        self._file = self._locked_part()
+        with naming(self._named):
+            self._file = self._locked_part()
         self.size = os.fstat(self._file).st_size
         # Again: another process may have finished in between.
         self._must_be_free()
@@ -121,7 +132,7 @@ class PartFile:
             OSError: If they cannot be written; `size` says how many were.
         """
         rest = memoryview(data)
-        with naming(self.part):
+        with naming(self._named):
             while rest:
                 written = os.pwrite(self._file, rest, self.size)
                 self.size += written
@@ -135,13 +146,13 @@ class PartFile:
 
     def truncate(self, size: int) -> None:
         """Discard everything after the first `size` bytes."""
-        with naming(self.part):
+        with naming(self._named):
             os.ftruncate(self._file, size)
         self.size = size
 
     def sync(self) -> None:
         """Wait until the bytes written are on disk."""
-        with naming(self.part):
+        with naming(self._named):
             os.fsync(self._file)
 
     def read_beside(self, tail: str, limit: int) -> bytes | None:
@@ -166,17 +177,18 @@ class PartFile:
             OSError: If it cannot be written; the old content stays.
         """
         new = f"{self.name}{tail}.new"
-        self._unlink(new)
-        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
-        try:
-            with naming(self._directory / (self.name + tail)), open(file, "wb") as held:
-                held.write(data)
-                held.flush()
-                os.fsync(file)
-            self._replace(new, self.name + tail)
-        except BaseException:
+        with naming(self._directory / (self.name + tail)):
             self._unlink(new)
-            raise
+            file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINKS, 0o600, dir_fd=self._folder)
+            try:
+                with open(file, "wb") as held:
+                    held.write(data)
+                    held.flush()
+                    os.fsync(file)
+                self._replace(new, self.name + tail)
+            except BaseException:
+                self._unlink(new)
+                raise
 
     def remove_beside(self, tail: str) -> None:
         """Remove the file `<name><tail>`, if it exists."""
@@ -205,17 +217,42 @@ class PartFile:
         self.sync()
         if not self.is_there:
             # Another process may have begun a new one, and its bytes must not get the final name.
-            raise OSError(errno.ENOENT, "it was removed while it was written", str(self.part))
-        source = self.name + tail
-        if self._overwrite:
-            self._replace(source, self.name)
-        else:
-            self._link(source)
+            raise OSError(errno.ENOENT, "it was removed while it was written", str(self._named))
+        source = self._part if tail == PART else self.name + tail
+        with naming(self.path):
+            if self._overwrite:
+                self._replace(source, self.name)
+            else:
+                self._link(source)
         if tail != PART and self.is_there:
             self._unlink(self._part)
         with naming(self._directory):
             os.fsync(self._folder)
         return self.path
+
+    def remove_left_over(self, sha256: str, tail: str) -> None:
+        """Remove what a killed `finish` has left of a complete file, for which `open` raised `FileTaken`.
+
+        Args:
+            sha256: The digest of the complete part. A part with another digest stays, and so does a locked one.
+            tail: As for `finish`. The file is removed only if it is a link to the final one.
+        """
+        final, other = self._stat(self.name), self._stat(self.name + tail)
+        if final is not None and other is not None and os.path.samestat(final, other):
+            self._unlink(self.name + tail)
+        try:
+            file = os.open(self._part, os.O_RDONLY | _NO_LINKS, dir_fd=self._folder)
+        except OSError:
+            return
+        try:
+            # Python opens no directory.
+            if not stat.S_ISREG(os.fstat(file).st_mode) or not lock(file):
+                return
+            with open(file, "rb", closefd=False) as part:
+                if hashlib.file_digest(part, "sha256").hexdigest() == sha256 and self._is_ours(file):
+                    self._unlink(self._part)
+        finally:
+            os.close(file)
 
     def discard(self) -> None:
         """Remove the part, if no later process can continue it. A part that has the final name already stays."""
@@ -236,8 +273,9 @@ class PartFile:
             self._folder = -1
 
     @property
-    def _part(self) -> str:
-        return self.name + PART
+    def _named(self) -> Path:
+        # Messages do not name a hidden file.
+        return self.path if self._is_temporary else self.part
 
     def _must_be_free(self, *, late: bool = False) -> None:
         found = self._stat(self.name)
@@ -253,9 +291,11 @@ class PartFile:
         while True:
             file = self._open_part()
             try:
-                if not lock(file):
+                is_locked = lock(file)
+                # Another process may be about to remove a temporary file that is not locked yet.
+                if not is_locked and not self._is_temporary:
                     raise FileTaken(self.part, "busy")
-                if self._is_ours(file):
+                if is_locked and self._is_ours(file):
                     with contextlib.suppress(AttributeError):
                         os.fchmod(file, 0o600)
                     return file
