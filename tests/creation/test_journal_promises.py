@@ -211,6 +211,30 @@ class TestIntents:
             for number in range(60)
         ]
 
+    async def test_create_that_another_process_ends_meanwhile_is_not_in_doubt(
+        self, journal: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, found = Journal._new, []
+
+        def new(self: Journal, database: sqlite3.Connection, intents: Any) -> Any:
+            wanted = real(self, database, intents)
+            if not found and intents:
+                found.append(intents[0].result)
+                with contextlib.closing(sqlite3.connect(journal, isolation_level=None)) as other:
+                    other.execute("UPDATE creates SET status = 'not_sent'")
+                    other.execute("INSERT INTO creates (job, reference, identity, spec) VALUES ('other', 'x', '', '')")
+            return wanted
+
+        async with opened(journal) as log:
+            await log.intend(DOUBTFUL, "", "=")
+        async with opened(journal) as log:
+            monkeypatch.setattr(Journal, "_new", new)
+            new_one, again = await asyncio.gather(log.intend(NEW, "", "="), log.intend(DOUBTFUL, "", "="))
+        assert new_one is None
+        assert again is None
+        with contextlib.closing(sqlite3.connect(journal)) as database:
+            assert rows(database) == [(DOUBTFUL, "not_sent"), ("x", None), (NEW, None), (DOUBTFUL, None)]
+
     async def test_last_intent_of_a_reference_counts(self, journal: Path) -> None:
         async with opened(journal) as log:
             await log.intend(NEW, "", "=")

@@ -1,6 +1,8 @@
 """Client-side validation: rejects before sending, with the field and the service's error code."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import IntEnum, StrEnum
 from typing import Any
 from unittest.mock import patch
 
@@ -298,6 +300,22 @@ def test_any_text_is_a_day_or_raises_validation_error(text):
     assert type(outcome(period_day, text)) in (date, str)
 
 
+class Number(IntEnum):
+    FIVE = 5
+
+
+class Word(StrEnum):
+    HD = "HD"
+
+
+class Whole(int):
+    pass
+
+
+class Text(str):
+    __slots__ = ()
+
+
 SETTING_NAMES = st.sampled_from(sorted(field.name for field in attrs.fields(EffectiveSettings) if field.init))
 SETTING_VALUES = st.one_of(
     st.none(),
@@ -308,6 +326,9 @@ SETTING_VALUES = st.one_of(
     st.integers(0, 999).map(str),
     st.text(max_size=4),
     st.lists(st.integers(), max_size=2),
+    st.sampled_from(
+        [Decimal("5"), Decimal("NaN"), Number.FIVE, Word.HD, Whole(5), Text("HD"), b"HD", date(2026, 1, 1)]
+    ),
 )
 
 
@@ -339,4 +360,3 @@ def test_most_rooms_are_checked_at_once() -> None:
     body = {"name": "Room", "owner_ref": "a", "settings": {"participants": "10", "quality": "HD", "adhoc": False}}
     with patch.object(validation, "_check_fields", side_effect=AssertionError):
         check_room(body)
-        check_room({**body, "owner_ref": 7})

@@ -42,6 +42,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "JSON in JSON": lambda secret: json.dumps(json.dumps(secret.replace("/", "\\/")))[3:-3],
     "JSON by numbers": lambda secret: "".join(f"\\u{ord(c):04x}" if not c.isalnum() else c for c in secret),
     "bytes": lambda secret: "".join(f"\\x{ord(c):02X}" if not c.isalnum() else c for c in secret),
+    "base64 for URLs": lambda secret: secret.replace("/", "_").replace("+", "-") if secret == BASE64 else secret,
     "wrapped": lambda secret: "\r\n ".join(textwrap.wrap(secret, 20, break_on_hyphens=False)),
     "wrapped, and quoted": lambda secret: "%0D%0A".join(quote(part, safe="") for part in textwrap.wrap(secret, 20)),
 }
@@ -127,10 +128,11 @@ async def test_echoed_credentials_are_hidden_in_each_spelling(caplog: pytest.Log
         assert_hidden(shown)
 
 
-async def test_a_middleware_that_answers_with_the_response_hides_credentials() -> None:
+@pytest.mark.parametrize("credentials", [CREDENTIALS, None])
+async def test_a_middleware_that_answers_with_the_response_hides_credentials(credentials: Credentials | None) -> None:
     async def again(request: Request, send: Send) -> Outcome:
         outcome = await send(request)
-        return answered(request, outcome.status or 0, outcome.headers, outcome.body, CREDENTIALS)
+        return answered(request, outcome.status or 0, outcome.headers, outcome.body, credentials)
 
     async with serve(repeating(answer(400, {"result": 4001, "error": f"Basic {BASE64}"}))) as server:
         async with VideoClient(APP_ID, KEY, server.base_url, middleware=[again], allow_http=True) as client:

@@ -487,9 +487,10 @@ class Journal:
         new = []
         for intent in intents:
             entry = earlier.get(intent.reference)
-            if entry is not None and not intent.again and entry.status in (None, "created"):
-                intent.result = entry
-            elif not intent.withdrawn:
+            is_open = entry is not None and not intent.again and entry.status in (None, "created")
+            # Also not one that was found before, as another process may have ended it since.
+            intent.result = entry if is_open else None
+            if not is_open and not intent.withdrawn:
                 new.append(intent)
         return new
 

@@ -348,9 +348,7 @@ _CommonSettings = msgspec.defstruct(
     forbid_unknown_fields=True,
 )
 _TEXT: Any = Annotated[str, msgspec.Meta(min_length=1)]
-_CommonRoom = msgspec.defstruct(
-    "_CommonRoom", [("name", _TEXT), ("owner_ref", _TEXT | int | float), ("settings", _CommonSettings)]
-)
+_CommonRoom = msgspec.defstruct("_CommonRoom", [("name", _TEXT), ("owner_ref", _TEXT), ("settings", _CommonSettings)])
 
 
 def _is_common(payload: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from videoapi.pipeline.middleware import Middleware, Send, chain, checked
 from videoapi.pipeline.retry import Retries
 from videoapi.protocol.backoff import Retry, decide
 from videoapi.protocol.error_mapping import error_from_outcome
-from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, truncated
+from videoapi.protocol.outcome import BufferedStream, Outcome, answered, no_response, redacted, truncated
 from videoapi.protocol.routes import Options, Request
 from videoapi.protocol.types import NEVER, ErrorKind, Operation, Phase, Verdict
 from videoapi.transport.deadlines import CLOSED, DeadlineTimer
@@ -156,7 +156,7 @@ class Pipeline:
                     given = await given
                 outcome = checked(outermost, given)
                 if outcome.classification.verdict is not Verdict.DONE:
-                    outcome = _with_doubt(call, outcome)
+                    outcome = _failure(call, outcome)
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
@@ -412,8 +412,11 @@ def _cancelled_by_user_code(call: Call) -> UserCodeCancelled:
     )
 
 
-def _with_doubt(call: Call, outcome: Outcome) -> Outcome:
-    """Return the failure that a middleware returned, with the doubt that its requests left."""
+def _failure(call: Call, outcome: Outcome) -> Outcome:
+    """Return the failure that a middleware returned, with the doubt that its requests left, and no credentials."""
+    sent = next((part.credentials for part in (call, *call.parts) if part.credentials is not None), None)
+    if sent is not None:
+        outcome = redacted(outcome, sent)
     if outcome.may_have_executed or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
         return outcome
     return attrs.evolve(outcome, may_have_executed=True)

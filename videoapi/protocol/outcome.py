@@ -174,6 +174,20 @@ def answered(
     return _decode_tolerantly(request, status, headers, body, credentials)
 
 
+def redacted(outcome: Outcome, credentials: HasAuthorization) -> Outcome:
+    """Return an outcome without the credentials in its texts, for one that a middleware has decoded."""
+
+    def shown(text: str | None) -> str | None:
+        return redact(text, credentials) if text else text
+
+    details = outcome.details
+    if details is not None:
+        details = attrs.evolve(
+            details, error=shown(details.error), desc=shown(details.desc), request_id=shown(details.request_id)
+        )
+    return attrs.evolve(outcome, details=details, reason=shown(outcome.reason) or "")
+
+
 def streaming(status: int, headers: Mapping[str, str], stream: Stream) -> Outcome:
     """Return the outcome of a request whose successful body is still open."""
     return Outcome(classification=DONE, status=status, headers=headers, stream=stream)

@@ -30,6 +30,8 @@ _ESCAPE: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_FOR_URLS: Final = str.maketrans("+/", "-_")
+"""The alphabet of base64 in URLs. Source: RFC 4648, 5."""
 _Places = list[tuple[int, int]]
 
 
@@ -65,7 +67,7 @@ class HasAuthorization(Protocol):
 
 
 def redact(text: str, credentials: HasAuthorization, most: int | None = None) -> str:
-    """Return a text without the credentials, in any spelling that servers use: escaped, percent-encoded or wrapped.
+    """Return a text without the credentials, in the spellings of servers: as they are, escaped, percent-encoded or wrapped.
 
     Args:
         text: The text.
@@ -77,7 +79,8 @@ def redact(text: str, credentials: HasAuthorization, most: int | None = None) ->
     key = base64.b64decode(encoded).decode().partition(":")[2]
     if most is not None:
         text = text[: most + _LONGEST_ESCAPE * len(encoded)]
-    secrets = [secret for secret in (encoded.rstrip("="), key) if _SHORTEST <= len(secret) <= len(text)]
+    known = (encoded.rstrip("="), encoded.rstrip("=").translate(_FOR_URLS), key)
+    secrets = [secret for secret in known if _SHORTEST <= len(secret) <= len(text)]
     shown, done = "", 0
     for start, end in sorted(_places_of(secrets, text)) if secrets else ():
         if most is not None and start >= most:
