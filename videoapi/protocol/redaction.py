@@ -67,7 +67,7 @@ class HasAuthorization(Protocol):
 
 
 def redact(text: str, credentials: HasAuthorization, most: int | None = None) -> str:
-    """Return a text without the credentials, in the spellings of servers: as they are, escaped, percent-encoded or wrapped.
+    """Return a text without the credentials, however servers spell them: as they are, escaped, encoded or wrapped.
 
     Args:
         text: The text.
