@@ -226,7 +226,7 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
 def _advice(own: Sequence[str], misspelled: Sequence[str], key_column: str | None, *, has_keys: bool) -> str:
     """Return what to do about unknown columns; empty without such columns.
 
-    A column that is probably misspelled is named to be ignored only if there are no others: its cells would be lost.
+    It proposes to ignore columns that are probably misspelled only if all are: their cells would be lost.
     """
     if not own:
         return rename_or_ignore(misspelled)
