@@ -236,7 +236,10 @@ class BaseUrl:
         url, port, has_more = parsed
         host = url.host
         if url.scheme not in ("http", "https") or not host:
-            raise ConfigurationError("Invalid base_url: it must begin with https:// and name a host.")
+            raise ConfigurationError(
+                "Invalid base_url: it must begin with https:// (or http:// for a server on this machine) and name "
+                "a host."
+            )
         if not _is_host(url.raw_host or ""):
             raise ConfigurationError(f"Invalid base_url: {host!r} cannot be a host name.")
         if port == 0:

@@ -3,6 +3,8 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,6 +193,38 @@ async def test_run_timeout_lets_requests_in_flight_finish(client: VideoClient, s
     assert not report.exhausted
     assert isinstance(report.stopped, CallTimeout)
     assert agrees_with_ledger(report, sandbox)
+
+
+@pytest.mark.parametrize("audit", [True, "settled"])
+async def test_timeout_that_ends_only_the_audit_did_not_stop_the_run(
+    client: VideoClient, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture, audit: Any
+) -> None:
+    job = {"job_id": "j", "journal": tmp_path / "j.sqlite"}
+    given = [RoomSpec(f"Room {number}", key=str(number)) for number in range(3)]
+    assert (await client.rooms.create_many(given, **job)).counts == {"created": 3}
+    sandbox.fault("rooms.list", "status", times=None, status=503)
+
+    report = await client.rooms.create_many(given, **job, audit=audit, timeout=0.8)
+
+    assert report.exhausted
+    assert report.stopped is None
+    assert report.audited is None
+    assert report.counts == {"created": 3}
+    (text,) = [record.getMessage() for record in caplog.records if "not checked again" in record.getMessage()]
+    assert "because the list of rooms could not be read: GET /rooms: " in text
+    assert "HTTP 503" in text
+
+
+async def test_timeout_during_the_last_create_did_not_stop_the_run(
+    client: VideoClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    sandbox.fault("rooms.create", "delay", times=None, seconds=0.6)
+
+    report = await client.rooms.create_many(specs(3), timeout=0.3)
+
+    assert report.counts == {"created": 3}
+    assert report.stopped is None
+    assert "rooms of the run were not checked again: The run's timeout of 0.3 s ended." in caplog.text
 
 
 async def test_with_options_timeout_applies_per_input(client: VideoClient, sandbox: Sandbox) -> None:

@@ -436,3 +436,24 @@ def test_authorities_are_those_of_the_option(cli: Cli, monkeypatch: pytest.Monke
         assert cli("dialin", "--ca-file", service.ca_file).exit_code == 0
         monkeypatch.setenv("VIDEOAPI_CA_FILE", str(service.ca_file))
         assert cli("dialin").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("rooms", "list"),
+        ("cdr", "list", FIRST, LAST),
+        ("archives", "list", FIRST, LAST),
+        ("cdr", "export", FIRST, LAST, "-"),
+    ],
+    ids=lambda words: "-".join(words[:2]),
+)
+def test_list_that_failed_before_its_first_row_names_no_rows_to_continue_after(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("VIDEOAPI_BASE_URL", "http://127.0.0.1:9")
+    failed = cli(*command, "--timeout", 1)
+    assert failed.exit_code == 5, failed.output
+    assert "cannot connect to 127.0.0.1:9: " in failed.stderr
+    assert "after the" not in failed.stderr
+    assert "--cursor" not in failed.stderr

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from videoapi.cli.dry_run import problem_of
-from videoapi.cli.inputs import InputLine, room_ids, room_specs
+from videoapi.cli.inputs import InputLine, room_ids, room_specs, token_specs
 from videoapi.cli.room_lines import spec_of_cells, spec_of_object, start_of
 from videoapi.cli.spreadsheet import BadInput, UnreadableRest
 from videoapi.errors import ValidationError
@@ -435,8 +435,72 @@ def test_all_unusable_columns_are_named_at_once(tmp_path: Path) -> None:
     assert "write 'Name' as 'name'" in text
     assert "unknown setting partcipants; is participants meant?" in text
     assert "is sip meant? The columns of a room are name, owner_ref," in text
-    assert "data.…. Give --key-column for the one that identifies the line, and for columns of your own" in text
+    rename = "Rename the misspelled ones. "
+    assert (
+        f"data.…. {rename}Give --key-column for the one that identifies the line, and for columns of your own" in text
+    )
     assert "--ignore-column Dozent --ignore-column 'Raum Nr'" in text
+
+
+@pytest.mark.parametrize(
+    ("header", "column", "meant"),
+    [
+        ("name,key", "setting.participants", "settings.participants"),
+        ("name,key", "setings.quality", "settings.quality"),
+        ("name,key", "partcipants", "settings.participants"),
+        ("name", "kye", "key"),
+        ("name,key", "start_at", "starts_at"),
+        ("name,key", "dta.team", "data.team"),
+    ],
+)
+def test_misspelled_column_is_to_be_renamed_before_it_is_ignored(
+    tmp_path: Path, header: str, column: str, meant: str
+) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text(f"{header},{column}\nA,1,5\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    text = str(caught.value)
+    assert f"unknown column {column!r}; is {meant} meant?" in text
+    assert text.endswith(f"Rename it; only if it is a column of your own, give --ignore-column {column}.")
+    assert "--key-column" not in text
+    path.write_text(f"{header},{column},Dozent\nA,1,5,x\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    text = str(caught.value)
+    assert "Rename the misspelled ones. " in text
+    assert "--ignore-column Dozent" in text
+    assert f"--ignore-column {column}" not in text
+
+
+def test_column_beside_the_one_that_it_resembles_is_not_called_misspelled(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("name,key,names\nA,1,B\n")
+    with pytest.raises(
+        BadInput, match=r"unknown column 'names'\. .*For columns of your own, give --ignore-column names"
+    ):
+        room_specs(path)
+
+
+def test_misspelled_column_of_the_names_is_one_problem(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.csv"
+    path.write_text("nmae,key\nA,1\n")
+    with pytest.raises(BadInput) as caught:
+        room_specs(path)
+    assert str(caught.value) == "rooms.csv: missing column name; the header has 'nmae', 'key'; write 'nmae' as 'name'."
+
+
+def test_misspelled_column_of_tokens_is_to_be_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.csv"
+    path.write_text("room_id,name,user_ref,roel\nr,A,u,moderator\n")
+    with pytest.raises(BadInput) as caught:
+        token_specs(path)
+    assert str(caught.value).endswith(
+        "'roel'. 'roel': is role meant? Rename it; only if it is a column of your own, give --ignore-column roel."
+    )
+    path.write_text("room_id,nmae,user_ref\nr,A,u\n")
+    with pytest.raises(BadInput, match=r"missing column name; .*; write 'nmae' as 'name'"):
+        token_specs(path)
 
 
 def test_table_without_names_says_how_their_column_must_be_called(tmp_path: Path) -> None:

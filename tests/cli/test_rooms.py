@@ -410,7 +410,7 @@ def test_failed_audit_is_shown_at_the_end(cli: Cli, sandbox: Sandbox, folder: Pa
     assert cli("rooms", "create-many", "rooms.csv").exit_code == 0
     sandbox.fault("rooms.list", "status", times=None, status=403)
     result = cli("rooms", "create-many", "rooms.csv")
-    assert result.stderr.count("Warning: the rooms of the run were not audited: ") == 1
+    assert result.stderr.count("Warning: the rooms of the run were not checked again, because the list ") == 1
 
 
 def test_rate_paces_bulk_commands(cli: Cli, sandbox: Sandbox, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from click.testing import Result
 from videoapi.bulk import BulkReport
 from videoapi.cli import progress
 from videoapi.cli.bulk import settle_wait
+from videoapi.cli.exit_codes import FAILED, of_run
+from videoapi.errors import ConfigurationError
 from videoapi.sandbox import Sandbox
 
 Cli = Callable[..., Result]
@@ -217,3 +219,30 @@ def test_account_error_is_one_message(cli: Cli, sandbox: Sandbox, folder: Path) 
     sandbox.clear_faults()
     assert cli(*CREATE).exit_code == 0
     assert names(sandbox) == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("limit", ["--timeout", "--give-up-after"])
+def test_finished_job_whose_rooms_cannot_be_checked_again_says_so(
+    cli: Cli, sandbox: Sandbox, folder: Path, limit: str
+) -> None:
+    (folder / "rooms.csv").write_text("name,key\nA,1\nB,2\n")
+    assert cli(*CREATE).exit_code == 0
+    sandbox.fault("rooms.list", "status", times=None, status=503)
+    result = cli(*CREATE, limit, 1, "--json")
+    assert result.exit_code == 0, result.output
+    said = result.stderr
+    assert "Stopped before the end" not in said
+    assert "To continue" not in said
+    assert json.loads(result.stdout)["stopped"] is None
+    assert "2 created (2 of them earlier), in " in said
+    assert "were not checked again, because the list of rooms could not be read: GET /rooms: " in said
+    lines = said.splitlines()
+    at = lines.index("To check them:")
+    assert "rooms audit " in lines[at + 1]
+    sandbox.clear_faults()
+    words = shlex.split(lines[at + 1])
+    assert cli(*words[words.index("rooms") :]).exit_code == 0
+
+
+def test_run_that_was_stopped_does_not_exit_with_0() -> None:
+    assert of_run({"created": 2}, ConfigurationError("The journal cannot be written."), exhausted=True) == FAILED

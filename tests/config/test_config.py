@@ -111,6 +111,15 @@ def test_invalid_base_url_is_rejected(url: str) -> None:
     assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=False))
 
 
+@pytest.mark.parametrize("url", ["127.0.0.1:8080/video/v2", "localhost:8080/video/v2", "api.enablex.io/video/v2"])
+def test_base_url_without_a_scheme_is_told_which_one_is_for_this_machine(url: str) -> None:
+    text = refusal(lambda: BaseUrl.parse(url, allow_http=False))
+    assert (
+        text
+        == "Invalid base_url: it must begin with https:// (or http:// for a server on this machine) and name a host."
+    )
+
+
 @pytest.mark.parametrize("url", [None, 7, b"https://api.enablex.io"])
 def test_base_url_that_is_not_a_string_is_rejected(url: Any) -> None:
     assert "base_url" in refusal(lambda: BaseUrl.parse(url, allow_http=False))

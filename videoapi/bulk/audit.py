@@ -24,6 +24,7 @@ from videoapi.pipeline.pipeline import Pipeline
 from videoapi.protocol.routes import DELETE_ROOM, Request
 from videoapi.protocol.types import Verdict
 
+NOT_CHECKED: Final = "the rooms of the run were not checked again"
 _AT_ONCE: Final = 16
 _SHAPE: Final = 24
 _YIELD_EVERY: Final = 5000
@@ -149,7 +150,7 @@ class Audit:
         """
         scan = await self._creator.scanner.look(self._pipeline, visitor=self._rooms, patience=patience)
         if scan.error is not None:
-            log.warning("the rooms of the run were not audited: %s", scan.error)
+            log.warning("%s, because the list of rooms could not be read: %s", NOT_CHECKED, scan.error)
             return scan
         strays = {reference for reference in self._rooms.rooms if not self._is_check(reference)}
         duplicates_known = await self._find_duplicates(strays, patience) if strays else True

@@ -10,7 +10,7 @@ from typing import Any, Final
 import attrs
 
 from videoapi.bulk.another_room import another_room, unread_room
-from videoapi.bulk.audit import AcknowledgedRooms, Audit
+from videoapi.bulk.audit import NOT_CHECKED, AcknowledgedRooms, Audit
 from videoapi.bulk.job_options import JobOptions
 from videoapi.bulk.journal_rows import entry_of, identity_hash, reference_of, row_of, rows_of, spec_hash
 from videoapi.bulk.lease import Fence, Lease, Leases, idle_of, is_fresh
@@ -68,6 +68,7 @@ class CreateJob(Job):
             pipeline = attrs.evolve(pipeline, options=fenced)
         self._pipeline = pipeline
         self._options = options
+        self.audits = bool(options.audit)
         self._references = references = JobReferences(options.job_id)
         self._prefix = references.prefix
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
@@ -468,7 +469,7 @@ class CreateJob(Job):
                 await audit.run(self._last_sent, self._patience)
         except Exception as error:
             # The credentials callable or a middleware, for example; the outcomes are complete.
-            log.warning("the rooms of the run were not audited: %s", text_of(error))
+            log.warning("%s: %s", NOT_CHECKED, text_of(error))
             return
         for reference, rooms in self._rooms.rooms.items():
             if owns(reference):

@@ -26,7 +26,8 @@ class BulkReport:
         unknown: Outcomes `unknown`, in input order; a create's `reference` finds its room.
         not_sent: Outcomes of inputs that were read but not sent, in input order.
         exhausted: Whether the inputs were read to the end.
-        stopped: The error that stopped the run early, or None.
+        stopped: The error that stopped the run early, or None. A timeout that only cut the final audit short is not
+            one.
         concurrency: Number of items that may be in flight now; decreases when the service is overloaded.
         in_doubt: Number of creates that wait for proof now.
         settles_at: When the settle time ends, in seconds of the event loop's clock; None unless the run waits for
@@ -60,6 +61,11 @@ class BulkReport:
     def has_rows(self) -> bool:
         """Whether it has outcomes, not only their number."""
         return bool(self.made or self.failures or self.unknown or self.not_sent)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every input was read and has an outcome that is final."""
+        return self.exhausted and not self.counts["not_sent"] and not self.counts["unknown"]
 
     @property
     def totals(self) -> dict[str, int | bool]:

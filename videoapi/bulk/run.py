@@ -13,6 +13,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import attrs
 
+from videoapi.bulk.audit import NOT_CHECKED
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.create_job import CreateJob
 from videoapi.bulk.inputs import Inputs
@@ -76,7 +77,7 @@ class BulkRun(Generic[S]):
         self._working: list[asyncio.Task[None]] = []
         self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = self._over = self._abandoned = False
-        self._entered = self._cancelled = False
+        self._entered = self._cancelled = self._audited = False
         self.report = BulkReport()
         fence = None if job is None else job.fence
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -281,6 +282,7 @@ class BulkRun(Generic[S]):
                 while self._absent:
                     await self._emit(_not_sent_again(self._absent.popleft(), self.report.stopped))
                 if job is not None and not self._sender.stopping:
+                    self._audited = True
                     await job.audit()
             for given in self._inputs.take_unclaimed():
                 await self._emit(self._unsent(*given))
@@ -302,9 +304,20 @@ class BulkRun(Generic[S]):
                 if job is not None:
                     for outcome in job.give_up():
                         self.report.count(outcome)
+                self._forget_timeout(job)
+                if job is not None:
                     await self._close_job(job)
             finally:
                 self._end()
+
+    def _forget_timeout(self, job: CreateJob | None) -> None:
+        """Remove the run's timeout from the report if it ended nothing but the final audit."""
+        report, error = self.report, self._sender.timed_out
+        if error is None or report.stopped is not error or not report.is_done:
+            return
+        report.stopped = None
+        if job is not None and job.audits and not self._audited:
+            log.warning("%s: %s", NOT_CHECKED, error)
 
     def _end(self) -> None:
         # Without waiting for a place: a consumer that never reads on must not keep the run from ending.

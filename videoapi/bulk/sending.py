@@ -69,6 +69,9 @@ def key_of(spec: object) -> Any:
 class Job:
     """What a run of one kind of operation records about its items; nothing for deletes and tokens."""
 
+    audits: bool = False
+    """Whether the list of rooms is read at the end."""
+
     def ended(self, item: BulkItem, outcome: Outcome) -> None:
         """Record what an attempt has proved."""
 
@@ -134,13 +137,15 @@ class Sender:
         self._refusal: VideoAPIError | None = None
         self._cut_off: set[int] = set()
         self.stopping: bool = False
+        self.timed_out: CallTimeout | None = None
+        """The error of the run's timeout, once it has a limit."""
 
     # The end of the run
 
     def begin(self) -> None:
         """Start the run's timeout."""
         if self._timeout is not None:
-            error = CallTimeout(f"The run's timeout of {self._timeout:g} s ended.", retryable=True)
+            error = self.timed_out = CallTimeout(f"The run's timeout of {self._timeout:g} s ended.", retryable=True)
             loop, longest = asyncio.get_running_loop(), self._pipeline.options.attempt_timeout
             self.latest = loop.time() + self._timeout + longest + _GRACE
             self._timers = [

@@ -90,4 +90,4 @@ def of_run(
         return NO_ACCESS if nothing and lacks_access else STOPPED
     if counts.get("unknown"):
         return UNKNOWN
-    return FAILED if counts.get("failed") or not exact else DONE
+    return FAILED if counts.get("failed") or stopped is not None or not exact else DONE

@@ -40,10 +40,11 @@ async def export_to_stdout(stream: RecordStream[Any], lines: LineFormat, *, stri
     except VideoAPIError as error:
         out.flush()
         print_status(for_people(error))
-        print_status(
-            f"{counted(written, 'record was', 'records were')} written. To write those after them: "
-            f"--cursor {stream.cursor}"
-        )
+        if written:
+            print_status(
+                f"{counted(written, 'record was', 'records were')} written. To write those after them: "
+                f"--cursor {stream.cursor}"
+            )
         return code_of_failed(stream, error, strict=strict)
     out.flush()
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE

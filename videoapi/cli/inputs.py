@@ -18,6 +18,7 @@ from videoapi.cli.room_lines import (
     is_field,
     missing_column,
     nothing_to_ignore,
+    similar,
     spec_of_cells,
     spec_of_object,
     start_of,
@@ -414,7 +415,7 @@ def _other_file(path: Path, endings: str) -> BadInput:
 
 def _check_id_column(header: Sequence[str]) -> None:
     if "room_id" not in header:
-        raise missing_column("room_id", header)
+        raise missing_column("room_id", header, similar("room_id", header))
 
 
 def _text_error(text: str) -> ValidationError | None:

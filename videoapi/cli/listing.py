@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from videoapi.cli import exit_codes
 from videoapi.cli.redaction import shown_fields
 from videoapi.cli.tables import TableWriter
-from videoapi.cli.terminal import counted, print_json_line, print_status
+from videoapi.cli.terminal import counted, for_people, print_json_line, print_status
 from videoapi.errors import ProtocolError, VideoAPIError
 from videoapi.models.base import Model
 from videoapi.streaming import RecordStream
@@ -50,6 +50,22 @@ async def print_listing(
             if not stream.received:
                 print_status(f"No {what}.")
     return exit_codes.REJECTED if tell_unshown(stream) else exit_codes.DONE
+
+
+def end_failed(stream: RecordStream[Any], error: VideoAPIError, *, strict: bool, what: str = "records") -> int:
+    """Print why a listing ended early and, if it has rows, how to list the rest; return its exit code.
+
+    Args:
+        stream: The records.
+        error: What ended it.
+        strict: Whether a record that cannot be read ends it.
+        what: What the records are.
+    """
+    print_status(for_people(error))
+    counts = stream.counts()
+    if counts.received > counts.rejected:
+        print_status(f"To list only the {what} after these, repeat the command with --cursor {stream.cursor}")
+    return code_of_failed(stream, error, strict=strict)
 
 
 def code_of_failed(stream: RecordStream[Any], error: VideoAPIError, *, strict: bool) -> int:

@@ -106,8 +106,7 @@ async def print_reports(
     **limits: Any,
 ) -> int:
     """List one kind of report, `cdr` or `archives`, and return the exit code."""
-    from videoapi.cli.listing import code_of_failed, print_listing
-    from videoapi.cli.terminal import for_people, print_status
+    from videoapi.cli.listing import end_failed, print_listing
     from videoapi.errors import VideoAPIError
 
     async with access.client() as client:
@@ -115,9 +114,7 @@ async def print_reports(
         try:
             return await print_listing(stream, columns, row_of, as_json=as_json, show_secrets=show_secrets)
         except VideoAPIError as error:
-            print_status(for_people(error))
-            print_status(f"To list only the records after these, repeat the command with --cursor {stream.cursor}")
-            return code_of_failed(stream, error, strict=limits.get("strict", False))
+            return end_failed(stream, error, strict=limits.get("strict", False), what="records")
 
 
 async def export_reports(

@@ -19,7 +19,9 @@ from videoapi.models.settings import EffectiveSettings, RoomSettings, is_impossi
 SPEC_FIELDS: Final = frozenset(field.name for field in attrs.fields(RoomSpec))
 _COLUMNS: Final = ("name", "owner_ref", "key", "sip", "starts_at", "minutes")
 _NO_NAME: Final = "the column with the names of the rooms must be called name: rename it"
-_GROUPS: Final = ("settings.", "data.")
+_SETTINGS: Final = "settings"
+_DATA: Final = "data"
+_GROUPS: Final = (f"{_SETTINGS}.", f"{_DATA}.")
 _SCHEDULE: Final[Mapping[str, str]] = {"settings.scheduled_time": "starts_at", "settings.duration": "minutes"}
 _AS_SENT: Final[Mapping[str, str]] = {}
 _SHOWN: Final = 40
@@ -199,51 +201,83 @@ def check_columns(header: Sequence[str], key_column: str | None = None) -> None:
         BadInput: If columns are missing or unknown; the message names all of them.
     """
     missing = [column for column in ("name", key_column) if column is not None and column not in header]
-    lower = {column.lower() for column in missing}
-    # The error for a missing column names those that differ from it in case only.
-    others = [column for column in header if column.lower() not in lower]
-    unnamed = "name" in missing and "name" not in map(str.lower, header)
+    unknown = [column for column in header if not is_field(column) and column != key_column]
+    # The error for a missing column names the one that is probably meant to be it.
+    found = {column: similar(column, header if column == key_column else unknown) for column in missing}
+    unnamed = "name" in missing and found["name"] is None
+    unknown = [column for column in unknown if column not in found.values()]
+    meant = {column: name for column in unknown if (name := _meant(column)) and name not in header}
     problems = [
         *([_NO_NAME] if unnamed else []),
-        *(str(missing_column(column, header, chosen=column == key_column)) for column in missing),
-        *filter(None, (_column_problem(column, key_column) for column in others)),
+        *(str(missing_column(column, header, other, chosen=column == key_column)) for column, other in found.items()),
+        *filter(None, map(_setting_problem, header)),
+        *(f"unknown column {column!r}{_is_meant(meant.get(column))}" for column in unknown),
     ]
     if not problems:
         return
     text = "; ".join(problems)
-    unknown = [column for column in others if not is_field(column) and column != key_column]
     allowed = f"The columns of a room are {', '.join(_COLUMNS)}, settings.…, data.…." if unknown else ""
     # Columns to ignore are not named before one has the names: it would be among them.
-    advice = "" if unnamed else _advice(unknown, key_column, has_keys="key" in header)
+    own = [column for column in unknown if column not in meant]
+    advice = "" if unnamed else _advice(own, list(meant), key_column, has_keys="key" in header)
     raise BadInput(" ".join(filter(None, (f"{text}{'' if text.endswith('?') else '.'}", allowed, advice))))
 
 
-def _advice(own: Sequence[str], key_column: str | None, *, has_keys: bool) -> str:
-    """Return which options a header needs for unknown columns; empty without such columns."""
+def _advice(own: Sequence[str], misspelled: Sequence[str], key_column: str | None, *, has_keys: bool) -> str:
+    """Return what to do about unknown columns; empty without such columns.
+
+    It proposes to ignore columns that are probably misspelled only if all are: their cells would be lost.
+    """
     if not own:
-        return ""
+        return rename_or_ignore(misspelled)
     ignore = " ".join(map(ignoring, own))
+    rename = "Rename the misspelled ones. " if misspelled else ""
     if key_column or has_keys:
         identify = "" if key_column else ", or --key-column for one that identifies the line"
-        return f"For columns of your own, give {ignore}{identify}."
-    return f"Give --key-column for the one that identifies the line, and for columns of your own {ignore}."
+        return f"{rename}For columns of your own, give {ignore}{identify}."
+    return f"{rename}Give --key-column for the one that identifies the line, and for columns of your own {ignore}."
 
 
-def _column_problem(column: str, key_column: str | None) -> str:
-    """Return what is wrong with a column; empty if nothing is."""
-    known = field_types(EffectiveSettings)
-    if column.startswith(_GROUPS[0]) and len(column) > len(_GROUPS[0]):
-        name = column.split(".")[1]
-        if name in known:
-            return ""
-        similar = difflib.get_close_matches(name, known, n=1)
-        return f"column {column!r}: unknown setting {name}" + (f"; is {similar[0]} meant?" if similar else "")
-    if is_field(column) or column == key_column:
+def rename_or_ignore(misspelled: Sequence[str]) -> str:
+    """Return what to do about columns that are probably misspelled; empty without such columns."""
+    if not misspelled:
         return ""
-    text = f"unknown column {column!r}"
-    if is_field(column.lower()):
-        return f"{text}; is {column.lower()} meant?"
-    return f"{text}; is settings.{column.lower()} meant?" if column.lower() in known else text
+    them, ones = ("it", "it is a column") if len(misspelled) == 1 else ("them", "they are columns")
+    return f"Rename {them}; only if {ones} of your own, give {' '.join(map(ignoring, misspelled))}."
+
+
+def similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a misspelled one probably means, or None."""
+    names = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), names, n=1)
+    return names[found[0]] if found else None
+
+
+def _setting_problem(column: str) -> str:
+    """Return what is wrong with a column of a setting; empty if nothing is, or if it is another column."""
+    known = field_types(EffectiveSettings)
+    if not column.startswith(_GROUPS[0]) or (name := column.split(".")[1]) in known or not name:
+        return ""
+    return f"column {column!r}: unknown setting {name}{_is_meant(similar(name, known))}"
+
+
+def _meant(column: str) -> str | None:
+    """Return the column of a room that an unknown one probably means, or None."""
+    column = column.lower()
+    known = field_types(EffectiveSettings)
+    group, dot, name = column.partition(".")
+    if is_field(column):
+        return column
+    if column in known:
+        return f"{_GROUPS[0]}{column}"
+    # Any name is one of custom data.
+    if dot and name and similar(group, (_SETTINGS, _DATA)) == _DATA:
+        return f"{_DATA}.{name}"
+    return similar(column, (*_COLUMNS, *(f"{_GROUPS[0]}{setting}" for setting in known)))
+
+
+def _is_meant(name: str | None) -> str:
+    return f"; is {name} meant?" if name else ""
 
 
 def ignoring(column: str) -> str:
@@ -251,10 +285,16 @@ def ignoring(column: str) -> str:
     return shlex.join(("--ignore-column", column))
 
 
-def missing_column(column: str, header: Sequence[str], *, chosen: bool = False) -> BadInput:
-    """Return the error for a column that a header lacks; `chosen` says that --key-column names it."""
+def missing_column(column: str, header: Sequence[str], other: str | None, *, chosen: bool = False) -> BadInput:
+    """Return the error for a column that a header lacks.
+
+    Args:
+        column: The missing column.
+        header: The names of the columns.
+        other: The one that is probably meant to be it, or None.
+        chosen: Whether --key-column names it.
+    """
     found = ", ".join(map(repr, header)) or "nothing"
-    other = next((name for name in header if name.lower() == column.lower()), None)
     if other is None:
         hint = ""
     elif chosen:

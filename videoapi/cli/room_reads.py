@@ -34,8 +34,7 @@ def list_rooms(access: ClientOptions, as_json: bool, show_secrets: bool, **limit
 
 
 async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limits: Any) -> int:
-    from videoapi.cli.listing import code_of_failed, print_listing
-    from videoapi.cli.terminal import for_people, print_status
+    from videoapi.cli.listing import end_failed, print_listing
     from videoapi.errors import VideoAPIError
 
     async with access.client() as client:
@@ -50,9 +49,7 @@ async def _list(access: ClientOptions, as_json: bool, show_secrets: bool, **limi
                 what="rooms",
             )
         except VideoAPIError as error:
-            print_status(for_people(error))
-            print_status(f"To list only the rooms after these, repeat the command with --cursor {rooms.cursor}")
-            return code_of_failed(rooms, error, strict=limits.get("strict", False))
+            return end_failed(rooms, error, strict=limits.get("strict", False), what="rooms")
 
 
 @click.command("get", epilog=MEANINGS)

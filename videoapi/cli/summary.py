@@ -11,6 +11,7 @@ from typing import Any, Final
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkReport
+from videoapi.bulk.audit import NOT_CHECKED
 from videoapi.cli.id_column import IdColumn
 from videoapi.cli.inputs import InputFile
 from videoapi.cli.job_rooms import JobRoom, earlier_outcomes, rooms_without_line
@@ -120,6 +121,9 @@ class Summary:
         self._tell_audit(complete=not stopped)
         for warning in self.warnings:
             print_status(f"Warning: {warning}")
+        if self._not_checked and options.audit and not stopped:
+            print_status("To check them:")
+            print_command(options.audit)
         if self.throttled:
             print_status(self.throttled)
         surplus = [] if stopped else self._without_line()
@@ -239,6 +243,10 @@ class Summary:
         """Whether no room exists twice, and no room that was created is missing."""
         return not (self._left_twice() or self.report.missing)
 
+    @property
+    def _not_checked(self) -> bool:
+        return any(warning.startswith(NOT_CHECKED) for warning in self.warnings)
+
     def _left_twice(self) -> dict[str, list[str]]:
         """Return the IDs of the rooms that exist twice, by reference, without those that were deleted."""
         removed = set(self.report.removed)
@@ -257,10 +265,12 @@ class Summary:
         report = self.report
         if self._options.settled and complete and (self._file.counts["created"] or self._file.counts["unknown"]):
             if report.audited is None:
-                text = (
-                    "Not proven that each room of this job exists once: the list of rooms lags, or lacks rooms that "
-                    "exist."
-                )
+                text = "Not proven that each room of this job exists once"
+                if not self._not_checked:
+                    text += (
+                        ": the list of rooms lags, or lacks rooms that exist, or the run ended before the settle time"
+                    )
+                text += "."
             else:
                 proven = (
                     "no room of this job exists twice or is missing"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from videoapi.cli.room_lines import ignoring, missing_column
+from videoapi.cli.room_lines import ignoring, missing_column, rename_or_ignore, similar
 from videoapi.cli.spreadsheet import BadInput
 from videoapi.errors import ValidationError
 from videoapi.models.tokens import Role, TokenSpec
@@ -21,19 +21,20 @@ def check_token_columns(header: Sequence[str]) -> None:
     Raises:
         BadInput: If columns are missing or unknown.
     """
-    for column in _REQUIRED:
-        if column not in header:
-            raise missing_column(column, header)
     others = [
         column
         for column in header
         if column not in _COLUMNS and not (column.startswith(_DATA) and len(column) > len(_DATA))
     ]
+    for column in _REQUIRED:
+        if column not in header:
+            raise missing_column(column, header, similar(column, others))
+    meant = {column: name for column in others if (name := similar(column, _COLUMNS)) and name not in header}
+    own = [column for column in others if column not in meant]
     if others:
-        raise BadInput(
-            f"not one of {', '.join(_COLUMNS)}, data.…: {', '.join(map(repr, others))}. "
-            f"For columns of your own, give {' '.join(map(ignoring, others))}."
-        )
+        hints = "".join(f" {column!r}: is {name} meant?" for column, name in meant.items())
+        advice = f"For columns of your own, give {' '.join(map(ignoring, own))}." if own else rename_or_ignore([*meant])
+        raise BadInput(f"not one of {', '.join(_COLUMNS)}, data.…: {', '.join(map(repr, others))}.{hints} {advice}")
 
 
 def token_of(fields: Mapping[str, Any]) -> TokenSpec:

@@ -77,7 +77,8 @@ class Patience:
             return False
         log.info("the list of rooms could not be read (%s); reading it again in %.1f s", error, wait)
         await self.sleep(pipeline, wait)
-        return True
+        # If the run has ended, this error says more than that it has.
+        return not self.stopping()
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Await some work; cancel it, and return None, if the run ends first."""
@@ -87,6 +88,8 @@ class Patience:
         try:
             while not task.done() and not self.stopping():
                 await asyncio.wait([task], timeout=_NAP)
+            # The wait for a retry ends with the run, too, and then has the reason of the last failure.
+            await asyncio.wait([task], timeout=2 * _NAP)
         finally:
             if not task.done():
                 task.cancel()

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import attrs
 
 from videoapi.bulk import BulkOutcome, BulkProgress, BulkReport, key_of
-from videoapi.bulk.audit import absent_rooms
+from videoapi.bulk.audit import NOT_CHECKED, absent_rooms
 from videoapi.bulk.compact import SeenKeys
 from videoapi.bulk.outcome import Status
 from videoapi.client import VideoClient
@@ -225,7 +225,7 @@ class ShardedJob:
                 await self._audit()
             except VideoAPIError as error:
                 # The outcomes are complete without it.
-                log.warning("the rooms of the job were not audited: %s", error)
+                log.warning("%s: %s", NOT_CHECKED, error)
         return report
 
     async def _audit(self) -> None:

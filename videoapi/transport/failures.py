@@ -113,11 +113,18 @@ def describe_connect(
                 f"TLS handshake with {host} failed: {reason}",
                 "Does the port serve TLS?",
             )
-        return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(cause)}", ""
+        advice = _refused(host) if isinstance(cause, ConnectionRefusedError) else ""
+        return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(cause)}", advice
     if isinstance(error, TimeoutError):
         limit = f" within {seconds:g} s (connect_timeout)" if seconds is not None else " in time"
         return ErrorKind.CONNECTION, f"cannot connect to {through(host, proxy)}{limit}", ""
     return ErrorKind.CONNECTION, f"cannot connect to {host}: {system_text(error)}", ""
+
+
+def _refused(host: str) -> str:
+    if host.startswith("the proxy"):
+        return "Check the proxy's host and port, and that it runs."
+    return "Check base_url: host and port, and that the service runs."
 
 
 def through(host: str, proxy: str | None) -> str:
