@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
@@ -49,6 +52,26 @@ async def test_batches_have_the_size_asked_for_and_the_cursor_follows(service: S
     for done, cursor in enumerate(cursors, 1):
         rest = [ids(batch) async for batch in cdr(service.pipeline()).by_conference("c1", cursor=cursor).arrow()]
         assert rest == ([list("abcdefg")[3 * done :]] if done < 3 else [])
+
+
+async def test_stream_whose_wait_for_a_thread_was_cancelled_does_not_end_in_silence(service: Service) -> None:
+    service.answers["/cdr/conf/c1"] = [rows_of(*"abcdefg")]
+    stream = cdr(service.pipeline()).by_conference("c1")
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    batches, busy = stream.arrow(3), threading.Event()
+    assert ids(await anext(batches)) == list("abc")
+    threads.submit(busy.wait)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await anext(batches)
+    busy.set()
+    for default in ((), (None,)):
+        with pytest.raises(ConfigurationError, match="was cancelled, which closed the stream") as failed:
+            await anext(batches, *default)
+        rest = cdr(service.pipeline()).by_conference("c1", cursor=failed.value.cursor).arrow()
+        assert [ids(batch) async for batch in rest] == [list("defg")]
+    await stream.aclose()
 
 
 async def test_a_batch_may_have_rows_of_two_weeks(service: Service) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -162,6 +163,33 @@ async def test_cancelled_iteration_outside_of_async_with_does_not_end_in_silence
             await anext(iterator)
         assert caught.value.report is run.report  # type: ignore[attr-defined]
     assert [outcome.status for outcome in run.report.made] == ["created"] * 2
+
+
+async def test_iteration_that_is_closed_after_a_cancelled_wait_ends_the_run(
+    client: VideoClient, sandbox: Sandbox
+) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=0.1, times=None)
+    async with client.rooms.create_each(specs(200), concurrency=2) as outcomes:
+        iterator: Any = aiter(outcomes)
+        async with aclosing(iterator):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await anext(iterator)
+        created = len(sandbox.ledger.created)
+        await asyncio.sleep(0.3)
+        assert len(sandbox.ledger.created) == created
+
+
+async def test_second_task_that_waits_for_an_outcome_is_refused(client: VideoClient, sandbox: Sandbox) -> None:
+    sandbox.fault("rooms.create", "delay", seconds=0.1, times=None)
+    async with client.rooms.create_each(specs(2), concurrency=1) as outcomes:
+        iterator = aiter(outcomes)
+        first = asyncio.create_task(anext(iterator))
+        await asyncio.sleep(0.02)
+        with pytest.raises(ConfigurationError, match="by one consumer"):
+            await anext(iterator)
+        assert (await first).status == "created"
+        assert [outcome.status async for outcome in iterator] == ["created"]
 
 
 async def test_stopped_run_raises_also_after_a_cancelled_wait(client: VideoClient, sandbox: Sandbox) -> None:

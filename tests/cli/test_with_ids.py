@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -292,6 +293,7 @@ def test_column_of_keys_is_not_replaced(cli: Cli, sandbox: Sandbox, folder: Path
         ("letter.txt", (), "not an earlier copy"),
         ("table.csv", (), "not an earlier copy"),
         ("link.csv", (), "not an earlier copy"),
+        ("pipe.csv", (), "not an earlier copy"),
         ("rooms.csv.outcomes.jsonl", (), "is the outcome file"),
         ("rooms.csv.outcomes.jsonl.part", (), "is the outcome file"),
         ("rooms.csv.outcomes.jsonl.job", (), "is the .job of the outcome file"),
@@ -318,9 +320,11 @@ def test_copy_replaces_no_other_file(
     (folder / "table.csv").write_text("room_id,other\n1,2\n")
     (folder / "link.csv").symlink_to("table.csv")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    os.mkfifo(folder / "pipe.csv")
     refused = cli(*CREATE[:-1], copy, *options, *dry_run)
     assert refused.exit_code == 2, refused.output
     assert words in refused.stderr
+    (folder / "pipe.csv").unlink()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert sandbox.ledger.requests() == 0
 

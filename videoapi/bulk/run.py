@@ -34,6 +34,7 @@ _WORKER_CANCELLED: Final = (
     "User code, such as a middleware or progress=, or the end of the event loop cancelled a task of the run. "
     "See the report."
 )
+_ONE_CONSUMER: Final = "The outcomes of a run can be iterated over once, by one consumer."
 _ITERATION_CANCELLED: Final = (
     "The iteration was cancelled, which ended the run; the report has its outcomes. To continue after a timeout around "
     "`anext`, use the run with `async with`."
@@ -77,7 +78,7 @@ class BulkRun(Generic[S]):
         self._working: list[asyncio.Task[None]] = []
         self._yielding: set[asyncio.Task[None] | None] = set()
         self._iterated = self._left = self._over = self._abandoned = False
-        self._entered = self._cancelled = self._audited = False
+        self._entered = self._cancelled = self._audited = self._waiting = False
         self.report = BulkReport()
         fence = None if job is None else job.fence
         self._give_up_after = positive_seconds("give_up_after", give_up_after) or GIVE_UP_AFTER
@@ -125,11 +126,13 @@ class BulkRun(Generic[S]):
             Exception: At the end, what the iterator of the inputs raised. Both carry the report as `.report`.
         """
         if self._iterated or self._left:
-            raise ConfigurationError("The outcomes of a run can be iterated over once, by one consumer.")
+            raise ConfigurationError(_ONE_CONSUMER)
         self._iterated = True
-        return Iteration(self._outcomes(), self._resumed)
+        return Iteration(self._outcomes(), self._resumed, self.aclose)
 
     def _resumed(self) -> AsyncGenerator[BulkOutcome, None] | None:
+        if self._waiting:
+            raise ConfigurationError(_ONE_CONSUMER)
         if not self._cancelled:
             return None
         if not self._entered:
@@ -142,7 +145,11 @@ class BulkRun(Generic[S]):
             self._start()
         try:
             while not (self._over and self._finished.empty()):
-                outcome = await self._finished.get()
+                self._waiting = True
+                try:
+                    outcome = await self._finished.get()
+                finally:
+                    self._waiting = False
                 if outcome is None:
                     break
                 yield outcome

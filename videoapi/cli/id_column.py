@@ -63,6 +63,9 @@ class IdColumn:
         """Return whether nothing but an earlier copy has the name."""
         if not os.path.lexists(self.path):
             return True
+        if not self.path.is_file():
+            # A pipe may never end.
+            return False
         header: list[str] = []
         with suppress(BadInput), closing(csv_rows(self.path)) as rows:
             header = next((row.cells for row in rows), [])

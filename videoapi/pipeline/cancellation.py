@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from videoapi.errors import ConfigurationError
 from videoapi.transport.deadlines import cancellations
@@ -40,25 +40,41 @@ class Iteration(Generic[T]):
         generator: The generator.
         resumed: Called before each step. If the last generator was cancelled, returns another one, or raises; otherwise
             returns None.
+        close: Closes what the generator reads from, which it does not do itself once it was cancelled.
     """
 
-    __slots__ = ("__weakref__", "_generator", "_resumed")
+    __slots__ = ("__weakref__", "_close", "_generator", "_resumed")
 
     def __init__(
-        self, generator: AsyncGenerator[T, None], resumed: Callable[[], AsyncGenerator[T, None] | None]
+        self,
+        generator: AsyncGenerator[T, None],
+        resumed: Callable[[], AsyncGenerator[T, None] | None],
+        close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._generator = generator
         self._resumed = resumed
+        self._close = close
 
     def __aiter__(self) -> Iteration[T]:
         return self
 
     def __anext__(self) -> Awaitable[T]:
         # Not a coroutine of its own, which would slow down streams of records.
-        if (generator := self._resumed()) is not None:
+        try:
+            generator = self._resumed()
+        except Exception as error:
+            # `anext` with a default value crashes the interpreter if this raises.
+            return _raise(error)
+        if generator is not None:
             self._generator = generator
         return self._generator.__anext__()
 
     async def aclose(self) -> None:
         """Close the generator."""
         await self._generator.aclose()
+        if self._close is not None:
+            await self._close()
+
+
+async def _raise(error: Exception) -> NoReturn:
+    raise error

@@ -441,7 +441,7 @@ class RecordStream(Generic[R]):
             error.cursor, ended_by = self.cursor, error
             raise
         except BaseException as error:
-            self._cancelled = isinstance(error, asyncio.CancelledError)
+            self._cancelled = self._cancelled or isinstance(error, asyncio.CancelledError)
             ended_by = error
             raise
         finally:
