@@ -134,9 +134,10 @@ async def test_refused_connection_names_host_port_and_errno(fast: bool) -> None:
 async def test_refusal_of_the_proxy_advises_to_check_the_proxy(fast: bool) -> None:
     port = closed_port()
     proxy = f"http://127.0.0.1:{port}"
-    async with client_on("https://api.example.com/video/v2", fast, retry=ONCE, proxy=proxy) as client:
-        with pytest.raises(ConnectionFailed) as failed:
-            await client.rooms.get(ROOM_ID)
+    async with SessionManager(fast_path=fast, proxy=proxy) as manager:
+        async with VideoClient("id", "key", "https://api.example.com/video/v2", session=manager, retry=ONCE) as client:
+            with pytest.raises(ConnectionFailed) as failed:
+                await client.rooms.get(ROOM_ID)
     assert f"cannot connect to the proxy 127.0.0.1:{port}: " in str(failed.value)
     assert "Not sent. Check the proxy's host and port, and that it runs." in str(failed.value)
 
