@@ -49,7 +49,7 @@ nitpick_ignore_regex = [
     ("py:class", r"videoapi\.blocking\.derivation\.(_Context|Blocking)"),
     ("py:class", r"videoapi\.(pipeline\.clock\.Clock|transport\.deadlines\.DeadlineTimer)"),
     ("py:class", r"videoapi\.sandbox\.(faults\.FaultOptions|records\.Records)"),
-    ("py:class", r"videoapi\.models\.base\.UnknownFields"),
+    ("py:class", r"videoapi\.(models\.base\.UnknownFields|protocol\.redaction\.HasAuthorization)"),
     # Newer than Debian's inventory of aiohttp.
     ("py:class", r"aiohttp\.(client_reqrep\.)?ClientRequest"),
     # Types of optional libraries, whose inventories Debian does not have.
