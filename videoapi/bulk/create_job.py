@@ -68,7 +68,7 @@ class CreateJob(Job):
             pipeline = attrs.evolve(pipeline, options=fenced)
         self._pipeline = pipeline
         self._options = options
-        self.audits = bool(options.audit)
+        self.audits: bool = bool(options.audit)
         self._references = references = JobReferences(options.job_id)
         self._prefix = references.prefix
         self._journal = Journal(options.journal, options.job_id) if options.journal is not None else None
