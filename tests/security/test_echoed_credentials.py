@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 import json
 import logging
 import pickle
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.clients import ONCE
-from support.server import ROOM_ID, answer, repeating, serve
+from support.server import ROOM_ID, Link, answer, repeating, serve
 
 from videoapi import Credentials, Outcome, Request, Send, SessionManager, VideoAPIError, VideoClient, answered
 from videoapi.protocol.envelope import printable
@@ -138,6 +139,37 @@ async def test_a_middleware_that_answers_with_the_response_hides_credentials(cre
         async with VideoClient(APP_ID, KEY, server.base_url, middleware=[again], allow_http=True) as client:
             with pytest.raises(VideoAPIError, match="Basic …"):
                 await client.rooms.get(ROOM_ID)
+
+
+@pytest.mark.parametrize("kept", ["first", "cached"])
+async def test_a_middleware_that_answers_with_an_earlier_response_hides_its_credentials(kept: str) -> None:
+    keys = itertools.count()
+    responses: list[Outcome] = []
+
+    async def again(request: Request, send: Send) -> Outcome:
+        if kept == "first" or not responses:
+            responses.append(await send(request))
+        if kept == "first":
+            await send(request)
+        first = responses[0]
+        return answered(request, first.status or 0, first.headers, first.body)
+
+    async def echo(link: Link) -> None:
+        authorization = (await link.request()).headers["authorization"]
+        link.send(answer(400, {"result": 4001, "error": authorization}))
+        await echo(link)
+
+    def rotated() -> Credentials:
+        return Credentials(APP_ID, f"{KEY}{next(keys)}")
+
+    async with serve(echo) as server:
+        async with VideoClient(
+            credentials=rotated, base_url=server.base_url, middleware=[again], retry=ONCE, allow_http=True
+        ) as client:
+            for _ in range(3):
+                with pytest.raises(VideoAPIError, match="Basic …") as failed:
+                    await client.rooms.get(ROOM_ID)
+                assert_hidden(str(failed.value))
 
 
 @given(st.text(st.sampled_from("x %2f\\/&;#nu"), max_size=12), st.sampled_from([*SPELLINGS]), st.integers(0, 560))

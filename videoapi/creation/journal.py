@@ -176,7 +176,7 @@ class Journal:
         self._next = _Transaction()
         self._rows: dict[str, int] = {}
         self._last = 0
-        self._expected = 0
+        self._intents_before = 0
         self._knows = False
         self._writing = False
         self._thread: threading.Thread | None = None
@@ -336,12 +336,12 @@ class Journal:
         if not self._next or self._writing or self._thread is None or self._loop is None:
             return
         intents = len(self._next.intents)
-        if intents > self._expected:
+        if intents > self._intents_before:
             # As long as each turn of the event loop brings another intent, they share the commit.
-            self._expected = intents
+            self._intents_before = intents
             self._loop.call_soon(self._write)
             return
-        self._expected = 0
+        self._intents_before = 0
         self._writing = True
         self._pass_on()
 

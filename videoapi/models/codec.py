@@ -61,7 +61,7 @@ def encode(body: Any, *, is_plain: bool = False) -> bytes:
         body = body if is_plain else plain(body, sys.maxsize)
         encoded = msgspec.json.encode(body)
         if b"null" in encoded:
-            # As which a number is written that JSON does not have.
+            # NaN and infinity are written as null, too.
             _check_numbers(body)
         return encoded
     except UnicodeEncodeError:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import deque
+from typing import Final
 
 from videoapi.config import Credentials, CredentialsSource
 from videoapi.errors import ConfigurationError, CredentialsUnavailable
 from videoapi.pipeline.call import Call, Wait
+
+_REMEMBERED: Final = 8
+"""How many earlier credentials are masked in a response that a middleware has kept."""
 
 
 class CredentialsProvider:
@@ -21,6 +26,8 @@ class CredentialsProvider:
         self._source = source
         self.fixed: Credentials | None = source if isinstance(source, Credentials) else None
         self.latest = self.fixed
+        self.recent: deque[Credentials] = deque([] if self.fixed is None else [self.fixed], _REMEMBERED)
+        """Those of the latest attempts, without repetition."""
 
     async def ask(self, call: Call) -> Credentials:
         """Return the credentials for one attempt.
@@ -52,6 +59,8 @@ class CredentialsProvider:
             # What was returned may hold the key, and error trackers record local variables.
             given = None
             raise _unavailable(call, f"failed: {error}") from error.with_traceback(None)
+        if credentials not in self.recent:
+            self.recent.append(credentials)
         return credentials
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
+from videoapi.config import Credentials
 from videoapi.errors import ConfigurationError, VideoAPIError, text_of
 from videoapi.pipeline.accounts import BODY_COST, AccountState
 from videoapi.pipeline.call import Call, Wait
@@ -156,7 +157,7 @@ class Pipeline:
                     given = await given
                 outcome = checked(outermost, given)
                 if outcome.classification.verdict is not Verdict.DONE:
-                    outcome = _failure(call, outcome)
+                    outcome = _failure(call, outcome, self.retries.credentials.recent)
             else:
                 outcome = await self.retries.send(call, request)
         except asyncio.CancelledError as error:
@@ -412,11 +413,12 @@ def _cancelled_by_user_code(call: Call) -> UserCodeCancelled:
     )
 
 
-def _failure(call: Call, outcome: Outcome) -> Outcome:
+def _failure(call: Call, outcome: Outcome, recent: Iterable[Credentials]) -> Outcome:
     """Return the failure that a middleware returned, with the doubt that its requests left, and no credentials."""
-    sent = next((part.credentials for part in (call, *call.parts) if part.credentials is not None), None)
-    if sent is not None:
-        outcome = redacted(outcome, sent)
+    # Also those of earlier calls: a middleware may answer with a response that it has kept.
+    for credentials in (*recent, *(part.credentials for part in (call, *call.parts))):
+        if credentials is not None:
+            outcome = redacted(outcome, credentials)
     if outcome.may_have_executed or call.request.route.operation is Operation.SAFE or not call.may_have_executed:
         return outcome
     return attrs.evolve(outcome, may_have_executed=True)
